@@ -5,18 +5,19 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { COMMANDS } from './commands.js';
 import { LOG_FORMATS } from './explain.js';
 
-/** What a command line says, as text; nothing is checked or defaulted, so that a YAML file can stand below it. */
+/** A parsed command line, as text; nothing is validated or defaulted, so that a YAML file can fill in the rest. */
 interface Arguments {
   /** Values by flag name: text, a boolean, or a list where the flag may be repeated. */
   readonly given: Record<string, unknown>;
-  /** Words that belong to no flag. */
+  /** Positional arguments. */
   readonly positionals: readonly string[];
 }
 
 /**
- * Splits a command line: `--flag value`, `--flag=value`, `--switch`, `--no-switch`; after `--`, words only.
+ * Splits a command line: `--flag value`, `--flag=value`, `--switch`, `--no-switch`; after `--`, positional arguments
+ * only.
  *
- * @throws UsageRefusal for a flag that the command does not have, one without a value, or a single one given twice
+ * @throws UsageRefusal for an unknown flag, one without a value, or a non-repeatable one given twice
  */
 export function splitArguments(stage: StageName, flags: readonly Flag[], args: readonly string[]): Arguments {
   const all = [...flags, ...COMMON];
@@ -31,7 +32,7 @@ export function splitArguments(stage: StageName, flags: readonly Flag[], args: r
       positionals.push(...args.slice(i + 1));
       break;
     }
-    // A single dash is standard input or output.
+    // A single dash means standard input or output.
     if (!arg.startsWith('-') || arg === '-') {
       positionals.push(arg);
       continue;
@@ -73,7 +74,7 @@ function flagNamed(
   return new UsageRefusal(`${written} is not known.`, remedy, 'config/unknown-flag');
 }
 
-/** Of a command line from another tool, every name at once: one at a time would take as many tries. */
+/** Reports all unknown flags at once: a command line from another tool would otherwise take one try per flag. */
 function allUnknown(unknown: ReadonlyMap<string, UsageRefusal>): UsageRefusal {
   const [first, ...others] = unknown.values();
   if (others.length === 0) return first!;
@@ -84,7 +85,7 @@ function allUnknown(unknown: ReadonlyMap<string, UsageRefusal>): UsageRefusal {
 /** May the word after an unknown flag be its value? */
 const mayBeValue = (word: string | undefined) => word !== undefined && (!word.startsWith('-') || !Number.isNaN(+word));
 
-/** Is the next word this flag's value? A number may be negative; what looks like a flag is one. */
+/** Is the next word this flag's value? A negative number is; a word that starts like a flag is not. */
 function takesNext(flag: Flag, next: string | undefined): boolean {
   if (next === undefined) return false;
   return flag.type === 'boolean' ? next === 'true' || next === 'false' : !next.startsWith('--');
@@ -117,19 +118,19 @@ function put(given: Record<string, unknown>, flag: Flag, value: unknown): void {
   given[name] = repeated ? [...((given[name] as unknown[] | undefined) ?? []), value] : value;
 }
 
-/** What stands for a flag's value in a usage line. */
+/** Placeholder for a flag's value in a usage line. */
 export function placeholder({ type, path }: Flag): string {
   return type === 'number' ? '<number>' : path ? '<path>' : '<text>';
 }
 
 /**
- * The positional arguments as the flags that they stand for.
+ * Assigns the positional arguments to their flags.
  *
- * @throws UsageRefusal for a word that the command does not take
+ * @throws UsageRefusal for a surplus argument
  */
 export function withPositional(stage: StageName, { given, positionals }: Arguments): Record<string, unknown> {
   const names = positionalsOf(stage);
-  // Of these, the last takes all that is left.
+  // The last one takes all remaining words.
   const rest = flagsOf(STAGES[stage]).find((flag) => flag.name === names.at(-1) && flag.repeated);
   const surplus = positionals[names.length];
   if (rest === undefined && surplus !== undefined) {
@@ -152,15 +153,15 @@ export function withPositional(stage: StageName, { given, positionals }: Argumen
   return { ...given, ...Object.fromEntries(named.map((name, i) => [name, value(name, i)])) };
 }
 
-/** Flags of a command that may be given without their names, in their order. */
+/** Flags of a command that may be given by position, in order. */
 export const positionalsOf = (stage: StageName): readonly string[] => [COMMANDS[stage].positional ?? []].flat();
 
-/** How a flag is written on the command line: `--out`, or `<evaluation>` for what may stand without its name. */
+/** How a flag is written on the command line: `--out`, or `<evaluation>` for one that may be given by position. */
 export function spelling(stage: StageName): (name: string) => string {
   return (name) => (positionalsOf(stage).includes(name) ? `<${name}>` : `--${name}`);
 }
 
-/** Flags of every command. */
+/** Flags common to all commands. */
 export const COMMON: readonly Flag[] = [
   {
     key: 'config',
@@ -170,7 +171,7 @@ export const COMMON: readonly Flag[] = [
     required: false,
     path: true,
     commas: false,
-    description: 'YAML file with a section for each command, keys named like the flags; flags win',
+    description: 'YAML file with a section for each command, keys named like the flags; flags take precedence',
   },
   {
     key: 'log',
@@ -182,7 +183,7 @@ export const COMMON: readonly Flag[] = [
     commas: false,
     choices: LOG_FORMATS,
     default: LOG_FORMATS[0],
-    description: 'progress and errors on standard error: text for people, or json, one object per line, for machines',
+    description: 'format of progress and errors on standard error: text, or json (one object per line)',
   },
   {
     key: 'verbose',

@@ -3,19 +3,19 @@ import type { STAGES, StageName } from '../config/stages.js';
 import type { TextTerminal } from '../progress/progress.js';
 import type { ConfigOf } from './submitted.js';
 
-/** A command: what its help says, and the one call it makes. Stages are loaded when they run, not before. */
+/** A command: its help and the one function it calls. Stages are loaded when they run, not before. */
 interface Command<S extends StageName> {
   readonly summary: string;
   readonly example: string;
-  /** Flag that may be given without its name, or several, in their order. */
+  /** Flag or flags that may be given by position, in order. */
   readonly positional?: string | readonly string[];
-  /** Flag whose file is read as that of --config, where that is not given. */
+  /** Flag whose file is also used as --config if that is not given. */
   readonly file?: string;
-  /** Another way to its configuration than from flags and file alone. */
+  /** Alternative to reading the configuration from flags and file alone. */
   load?(given: Readonly<Record<string, unknown>>, file?: string): Promise<z.infer<(typeof STAGES)[S]>>;
   /**
-   * @param file the configuration file, for commands that read sections besides their own
-   * @param configOf what other words would ask of a command, for those that hand them on
+   * @param file the configuration file, for commands that read other sections too
+   * @param configOf parses another command line, for commands that submit one
    */
   run(
     config: z.infer<(typeof STAGES)[S]>,
@@ -119,7 +119,8 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     },
   },
   export: {
-    summary: 'Write an SAE as another architecture that computes the same, for tools that know that one.',
+    summary:
+      'Rewrite an SAE with the parameters of another architecture that computes the same function, for tools that support only that one.',
     example: 'sae-pipe export --sae runs/gated --as jumprelu --out runs/jumprelu',
     run: async (config, { progress, stop, print }) => {
       const { convertSae } = await import('../sae/published/convert-to.js');
@@ -128,7 +129,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   convert: {
     summary:
-      'Write an SAE, one of your own or a published one, in the layout of SAELens, Gemma Scope, dictionary_learning or sparsify.',
+      'Write an SAE, your own or a published one, in the layout of SAELens, Gemma Scope, dictionary_learning or sparsify.',
     example: 'sae-pipe convert runs/gated --as dictionary-learning --out runs/for-dictionary-learning',
     positional: 'sae',
     run: async (config, { progress, stop, print }) => {
@@ -168,7 +169,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   status: {
     summary:
-      'Show the state of harvests, trainings, sweeps, evaluations and Slurm jobs below directories: done, running, stopped, failed.',
+      'Show the state of all harvests, training runs, sweeps, evaluations and Slurm jobs below directories: done, running, stopped, failed.',
     example: 'sae-pipe status runs',
     positional: 'directories',
     run: async (config, { print }) => {
@@ -189,7 +190,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     },
   },
   explore: {
-    summary: 'Browse the features of SAEs: lists, search, examples, labels, and texts of your own.',
+    summary: 'Browse the features of SAEs: lists, search, examples, labels, and your own texts.',
     example: 'sae-pipe explore runs/features --model assets/tiny-gemma',
     positional: 'folder',
     run: async (config, terminal) => {
@@ -198,7 +199,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     },
   },
   labels: {
-    summary: 'Print the labels of features, or import labels from explanations of Neuronpedia.',
+    summary: 'Print the labels of features, or import labels from Neuronpedia explanations.',
     example: 'sae-pipe labels runs/features --import explanations.jsonl.gz',
     positional: 'folder',
     run: async (config, terminal) => {
@@ -261,7 +262,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   submit: {
     summary:
-      'Run another command as a Slurm job that continues by itself after a time limit, a lost node or preemption; or a sweep as a chain of jobs.',
+      'Run another command as a Slurm job that resumes automatically after a time limit, a lost node or preemption; or a sweep as a chain of jobs.',
     example:
       'sae-pipe submit slurm --time 4:00:00 --cpus 16 --gres gpu:1 -- harvest --model assets/tiny-gemma --corpus assets/corpus/train.jsonl.gz --hook blocks.2.hook_resid_post --tokens 500000 --out runs/acts --device cuda',
     positional: ['scheduler', 'command'],

@@ -5,25 +5,25 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { COMMON, positionalsOf } from './arguments.js';
 import { COMMANDS } from './commands.js';
 
-/** The command, which is none of a stage: it has no configuration. */
+/** The completion command. It does not belong to a stage: it has no configuration. */
 export const COMPLETION = 'completion';
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 
 /** What a shell offers for one flag or argument. */
 interface Offer {
   readonly name: string;
-  /** A few words. */
+  /** Short description. */
   readonly about: string;
-  /** Nothing follows a switch; a path is completed by the shell; any other value only the user knows. */
+  /** `none`: a switch; `path`: completed by the shell; `any`: free-form. */
   readonly value: 'none' | 'choice' | 'path' | 'any';
   readonly choices: readonly string[];
   /** May be given several times. */
   readonly repeated: boolean;
-  /** Choices may stand in one word, separated by commas. */
+  /** Takes several choices in one word, separated by commas. */
   readonly commas: boolean;
 }
 
-/** What a shell offers after a command. */
+/** Completions after a command. */
 interface CommandOffers {
   readonly name: string;
   readonly about: string;
@@ -32,15 +32,15 @@ interface CommandOffers {
 }
 
 /**
- * The script that completes commands, flags, choices and paths in a shell.
+ * The script for a shell that completes commands, flags, choices and paths.
  *
- * @throws UsageRefusal for a shell that is not known
+ * @throws UsageRefusal for an unknown shell
  */
 export function completionScript(args: readonly string[]): string {
   const shell = SHELLS.find((one) => one === args[0]);
   if (shell === undefined || args.length > 1) {
     throw new UsageRefusal(
-      args.length === 0 ? 'No shell is given.' : `"${args.join(' ')}" is not one of ${SHELLS.join(', ')}.`,
+      args.length === 0 ? 'No shell given.' : `"${args.join(' ')}" is not one of ${SHELLS.join(', ')}.`,
       (args[0] && didYouMean(args[0], SHELLS)) || `Name one: sae-pipe ${COMPLETION} ${SHELLS.join('|')}.`,
       'cli/unknown-shell',
     );
@@ -91,7 +91,7 @@ function offerOf({ name, type, choices = [], path, repeated, commas, description
   return { name, about: briefly(description), value, choices, repeated, commas };
 }
 
-/** The first words of a description, without what a shell would take for its own. */
+/** The first words of a description, without characters special to shells. */
 function briefly(description: string): string {
   const words = description
     .split(/[;:([]/)[0]!
@@ -100,7 +100,7 @@ function briefly(description: string): string {
   return words.length > 70 ? `${words.slice(0, 69).trimEnd()}…` : words;
 }
 
-/** For bash 3.2 (macOS) and later; the package bash-completion is not needed. */
+/** For bash 3.2 (macOS) and later; does not need the package bash-completion. */
 function bashScript(commands: readonly CommandOffers[]): string {
   const flags = commands.map(({ name, flags }) => `    ${name}) printf '%s' '${flags.map(dashed).join(' ')}' ;;`);
   const repeated = commands.flatMap(({ name, flags }) =>
@@ -220,7 +220,7 @@ fi
 
 function flagSpec(flag: Offer): string {
   const { name, about, value, repeated } = flag;
-  // With = the value may be joined or follow as the next word.
+  // With = the value may be attached or be the next word.
   const taking = value === 'none' ? '' : `=:${value === 'path' ? 'path' : 'value'}:${action(flag)}`;
   const [equals, rest] = taking === '' ? ['', ''] : ['=', taking.slice(1)];
   return `'${repeated ? '*' : ''}--${name}${equals}[${about}]${rest}'`;

@@ -12,26 +12,26 @@ import type { Terminal } from '../progress/progress.js';
 import { writeReport } from '../report/report.js';
 import { train } from '../train/train.js';
 
-/** A file of the package, as a path from here. */
+/** A file of the package, relative to the working directory. */
 const packaged = (path: string) => relative('', packagedFile(path));
 
-/** Tokens whose features are collected: a few seconds. */
+/** Tokens to collect features on: a few seconds. */
 const FEATURE_TOKENS = 20_000;
 
-/** How many times fewer tokens --quick takes. */
+/** Factor by which --quick reduces the number of tokens. */
 const QUICKER = 10;
 
-/** Runs every stage with the bundled configurations, written to config.out. */
+/** Runs every stage with the bundled configurations, writing to config.out. */
 export async function demo(config: DemoConfig, terminal: Terminal): Promise<void> {
-  // Stages check their own directories; this one is checked first, or the first minute would be in vain. What it
-  // holds is the stages' to overwrite.
+  // Each stage checks its own directory; this check comes first so that no minute is wasted. The stages overwrite its
+  // contents.
   const takeOver = { unchecked: config.takeOver, say: (line: string) => terminal.progress.say(line) };
   const claim = { overwrite: false, resume: config.overwrite, ours: () => false, takeOver };
   try {
     await asOwner([config.out], claim, () => demoStages(config, terminal));
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
-    throw new Interrupted(error.signal, 'the demo is not finished; the same command with --overwrite begins it again.');
+    throw new Interrupted(error.signal, 'the demo is not finished; the same command with --overwrite starts it again.');
   }
 }
 
@@ -41,7 +41,7 @@ async function demoStages(
 ): Promise<void> {
   const owning = { overwrite, 'take-over': takeOver };
   const folder = join(out, 'features');
-  // Before minutes of training, not after them.
+  // Before minutes of training, not after.
   if (overwrite) await checkNoLabels(folder);
   const gated = packaged('configs/tiny-gemma.yaml');
   const standard = packaged('configs/tiny-gemma-standard.yaml');

@@ -5,9 +5,9 @@ import { COMMON, placeholder, positionalsOf } from './arguments.js';
 import { COMMANDS } from './commands.js';
 import { COMPLETION } from './completion.js';
 
-/** Columns, at most. */
+/** Max columns. */
 const HELP_WIDTH = 110;
-/** Columns of a flag's name; a longer one has a line for itself. */
+/** Columns for a flag's name; a longer name gets its own line. */
 const NAME_COLUMNS = 30;
 
 /** Help of the program. */
@@ -25,18 +25,18 @@ export function programHelp(): string {
     helpRow('-h, --help', 'help of the program, or of a command'),
     helpRow('-V, -v, --version', 'version of the program'),
     '',
-    'Details of a command: sae-pipe <command> --help. Start with: sae-pipe demo',
+    'Help on a command: sae-pipe <command> --help. Start with: sae-pipe demo',
   ].join('\n');
 }
 
-/** Help of a command: its usage with all that is required, then its flags by topic. */
+/** Help of a command: its usage with all required flags, then its flags by topic. */
 export function commandHelp(stage: StageName): string {
   const { summary, example } = COMMANDS[stage];
   const flags = flagsOf(STAGES[stage]);
   const args = positionalsOf(stage).map((positional) => flags.find(({ name }) => name === positional)!);
   const needed = flags.filter((flag) => flag.required && !args.includes(flag));
   const words = needed.map((flag) => `--${flag.name} ${placeholder(flag)}`);
-  // The words of another command have flags that are not this one's.
+  // The command after -- has its own flags.
   const rest = stage === 'submit' ? '-- ' : '';
   const places = args.map(({ name, repeated }) => (repeated ? `[${rest}<${name}> …]` : `<${name}>`));
   const [before, after] = [places.filter((_, i) => !args[i]!.repeated), places.filter((_, i) => args[i]!.repeated)];
@@ -68,7 +68,7 @@ function flagRow(flag: Flag): string {
   return helpRow(`--${flag.name}${value}`, flagText(flag));
 }
 
-/** What a flag is, its choices, and its default or that it is required. */
+/** Description of a flag, its choices, and its default or that it is required. */
 function flagText({ description, choices, default: value, type, required }: Flag): string {
   const shown = String(value) === '' ? 'none' : String(value);
   const notes = [
@@ -85,7 +85,7 @@ function helpRow(name: string, description: string): string {
   return first.length + 2 > NAME_COLUMNS + 4 ? `${first}\n${indented}` : first + indented.slice(first.length);
 }
 
-/** Lines of a text, each indented by this many columns. */
+/** Wraps a text and indents each line. */
 function wrapped(words: string, indent: number): string {
   const width = Math.max(40, Math.min(HELP_WIDTH, process.stdout.columns ?? HELP_WIDTH)) - indent;
   const lines = [''];
@@ -97,7 +97,7 @@ function wrapped(words: string, indent: number): string {
   return lines.map((line) => ' '.repeat(indent) + line).join('\n');
 }
 
-/** What a flag is about, by schema key; the help shows flags in these groups, in this order. */
+/** Topic of each flag, by schema key; the help shows flags in these groups, in this order. */
 const TOPICS: Readonly<Record<string, readonly string[]>> = {
   Input: [
     'scheduler',
@@ -241,9 +241,9 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** Flags that are about something else in one command than in others. */
+/** Flags whose topic differs in one command. */
 const TOPICS_OF_STAGE: Readonly<Partial<Record<StageName, Readonly<Record<string, string>>>>> = {
-  // A batch of train is of activations, elsewhere of contexts.
+  // --batch of train counts activations, elsewhere contexts.
   train: { batch: 'Optimiser' },
   generate: { topK: 'Choice of tokens' },
   steer: { topK: 'Choice of tokens', set: 'What is changed', ablate: 'What is changed', feature: 'What is changed' },
@@ -252,7 +252,7 @@ const TOPICS_OF_STAGE: Readonly<Partial<Record<StageName, Readonly<Record<string
 const OTHERS = 'Others';
 const TOPIC_OF = new Map(Object.entries(TOPICS).flatMap(([topic, keys]) => keys.map((key) => [key, topic] as const)));
 
-/** Flags under the heading of their topic, in the order of the topics; within one, what is required comes first. */
+/** Flags under their topics, in the order of the topics; required flags first within each. */
 export function byTopic(stage: StageName, flags: readonly Flag[]): [topic: string, flags: Flag[]][] {
   const topicOf = ({ key }: Flag) => TOPICS_OF_STAGE[stage]?.[key] ?? TOPIC_OF.get(key) ?? OTHERS;
   return [...Object.keys(TOPICS), OTHERS].flatMap((topic): [string, Flag[]][] => {

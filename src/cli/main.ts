@@ -21,7 +21,7 @@ const SEE_HELP = 'sae-pipe --help lists the commands.';
  * @returns the exit code: 0 done, 1 failed, 2 usage, 128 + n stopped by signal n
  */
 export async function run(args: readonly string[]): Promise<number> {
-  // Both are looked for by hand: what cannot be parsed must be explained, too.
+  // Parsed by hand, since a command line that does not parse must be explained too.
   const own = args.slice(0, args.includes('--') ? args.indexOf('--') : undefined);
   const verbose = own.includes('--verbose');
   const log = own.some((arg, i) => arg === '--log=json' || (arg === '--log' && own[i + 1] === 'json'));
@@ -33,14 +33,14 @@ export async function run(args: readonly string[]): Promise<number> {
     return code;
   } catch (error) {
     const code = explain(error, { verbose, log: log ? 'json' : 'text' });
-    // A stream that was given up: what its reader does not take would keep the process alive.
+    // The stream was abandoned: output that nobody reads would keep the process alive.
     if (process.stdout.writableLength > 0) process.exit(code);
     return code;
   }
 }
 
 async function dispatch(args: readonly string[]): Promise<number> {
-  // As two words, they would be sought under the command whose folder they are about.
+  // As two words, people look for them under the command whose folder they use.
   if (args[0] === 'features' && args[1] === 'export') return dispatch(['export-features', ...args.slice(2)]);
   if (args[0] === 'features' && args[1] === 'labels') return dispatch(['labels', ...args.slice(2)]);
   if (args[0] === 'help') return dispatch([...args.slice(1), '--help']);
@@ -50,15 +50,15 @@ async function dispatch(args: readonly string[]): Promise<number> {
     process.stdout.write(`${version()}\n`);
     return 0;
   }
-  // The command usually comes first; after flags, it is the first word that is one.
+  // The command usually comes first; after flags, it is the first word that is a command.
   const first = args.findIndex((arg) => !arg.startsWith('-'));
   const known = args.findIndex((arg) => Object.hasOwn(COMMANDS, arg) || arg === COMPLETION);
   const at = first === 0 || known < 0 ? first : known;
-  // A word after a flag is not a misspelt command, but the flag's value.
+  // A word after a flag is the flag's value, not a misspelt command.
   const name = at > 0 && known < 0 ? undefined : args[at];
   const help = asks('--help', '-h');
   if (name === undefined) {
-    if (args.length > 0 && !help) throw new UsageRefusal('No command is given.', SEE_HELP, 'cli/no-command');
+    if (args.length > 0 && !help) throw new UsageRefusal('No command given.', SEE_HELP, 'cli/no-command');
     process.stdout.write(`${programHelp()}\n`);
     return 0;
   }
@@ -67,7 +67,7 @@ async function dispatch(args: readonly string[]): Promise<number> {
     return 0;
   }
   if (!Object.hasOwn(COMMANDS, name)) {
-    throw new UsageRefusal(`There is no command "${name}".`, insteadOfStage(name) ?? SEE_HELP, 'cli/unknown-command');
+    throw new UsageRefusal(`"${name}" is not a command.`, insteadOfStage(name) ?? SEE_HELP, 'cli/unknown-command');
   }
   const stage = name as StageName;
   if (help) process.stdout.write(`${commandHelp(stage)}\n`);
@@ -81,7 +81,7 @@ async function runCommand(stage: StageName, args: readonly string[]): Promise<vo
   if (usesCuda(stage, config, file)) await (await import('../onnx/cuda-provider.js')).prepareCudaProvider();
   const progress = await progressFor(log);
   const stop = watchSignals(progress);
-  // A signal of the first moments may have taken until now.
+  // A signal received at startup may only have been delivered now.
   await closeUnaskedDebugger();
   try {
     const write = (text: string) => process.stdout.write(text);

@@ -7,7 +7,7 @@ import { spelling, splitArguments, withPositional } from './arguments.js';
 import { COMMANDS } from './commands.js';
 import { LOG_FORMATS, type LogFormat } from './explain.js';
 
-/** What a command line asks of a stage. */
+/** A parsed command line of a stage. */
 interface Asked<S extends StageName> {
   readonly config: z.infer<(typeof STAGES)[S]>;
   /** The configuration file. */
@@ -16,9 +16,9 @@ interface Asked<S extends StageName> {
 }
 
 /**
- * The configuration of a stage from the words of a command line and the file that they name.
+ * The configuration of a stage from its command line and the configuration file named there.
  *
- * @throws UsageRefusal for what is wrong with them
+ * @throws UsageRefusal for invalid flags or values
  */
 export async function stageConfig<S extends StageName>(stage: S, args: readonly string[]): Promise<Asked<S>> {
   const {
@@ -33,7 +33,11 @@ export async function stageConfig<S extends StageName>(stage: S, args: readonly 
   const also = COMMANDS[stage].file;
   const file = named ?? (also === undefined ? undefined : (given[also] as string | undefined));
   if (!isLogFormat(log)) {
-    throw new UsageRefusal(`--log "${log}" is not known.`, `It is ${LOG_FORMATS.join(' or ')}.`, 'config/wrong-value');
+    throw new UsageRefusal(
+      `--log does not accept "${log}".`,
+      `Give ${LOG_FORMATS.join(' or ')}.`,
+      'config/wrong-value',
+    );
   }
   const config = (await COMMANDS[stage].load?.(given, file)) ?? loadConfig(stage, given, file, {}, spelling(stage));
   return { config, file, log };

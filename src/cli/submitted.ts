@@ -8,21 +8,21 @@ import type { Work } from '../submit/script.js';
 import { TASK, TASKS, wordsOfTask } from '../submit/shell-words.js';
 import { checkStages, tasksOfStages } from '../submit/stage-resources.js';
 
-/** What the words that follow a command's name ask of it; UsageRefusal for what is wrong with them. */
+/** Parses the words after a command's name; throws UsageRefusal if they are invalid. */
 export type ConfigOf = (
   stage: StageName,
   words: readonly string[],
 ) => Promise<{ readonly config: unknown; readonly file: string | undefined }>;
 
-/** Commands that end by themselves. */
+/** Commands that end without being stopped. */
 const SUBMITTED = ['harvest', 'train', 'sweep', 'eval', 'features', 'report'] as const;
 
 const isSubmitted = (name: string | undefined): name is (typeof SUBMITTED)[number] =>
   SUBMITTED.some((one) => one === name);
 
 /**
- * What is to be submitted: the command after --, whose flags are checked here, not hours later on a node; or a sweep's
- * stages.
+ * The work to submit: the command after --, whose flags are validated now rather than hours later on a node, or the
+ * stages of a sweep.
  *
  * @throws UsageRefusal
  */
@@ -39,16 +39,12 @@ async function worksOf(submitted: SubmitConfig, configOf: ConfigOf): Promise<Wor
   const { command, chain, array } = submitted;
   if (command !== undefined && chain !== undefined) throw notBoth('A command and --chain exclude each other.');
   if (chain !== undefined) return chainOf(sweepOf(chain), tasksOfStages(submitted));
-  if (command === undefined) throw notBoth('No command is given.');
+  if (command === undefined) throw notBoth('No command given.');
   const [stage, ...words] = command;
   if (!isSubmitted(stage)) {
-    throw new UsageRefusal(
-      `${stage} is not a command that is submitted.`,
-      `Give ${listed(SUBMITTED, 'or')}.`,
-      'submit/not-submitted',
-    );
+    throw new UsageRefusal(`${stage} cannot be submitted.`, `Give ${listed(SUBMITTED, 'or')}.`, 'submit/not-submitted');
   }
-  // With {i} in its words, each task is a sweep by itself.
+  // With {i} in its words, each task is its own sweep.
   if (stage === 'sweep' && array !== undefined && !words.some((word) => word.includes(TASK))) {
     const { config, file } = await configOf(stage, words);
     return chainOf({ config: config as SweepConfig, file, words }, tasksOfStages(submitted));
@@ -63,7 +59,7 @@ const notBoth = (message: string) =>
     'submit/chain-and-command',
   );
 
-/** What is asked of where a command writes. */
+/** Checks where a command writes. */
 interface Written {
   readonly out: string;
   readonly overwrite?: boolean;
@@ -91,7 +87,7 @@ async function checkedWork(
   if (array === undefined) return { stage, words, out, overwrite };
   const own = inParts(stage, words, first) ? [...words, '--shard', `${TASK}/${TASKS}`] : words;
   const second = await written(own, 1);
-  // Parts of one harvest, and shares of one sweep, go to one place.
+  // Parts of a harvest, and shares of a sweep, write to one place.
   if (second.out === out && !isOtherShard(first, second)) {
     throw new UsageRefusal(
       `All tasks of --array ${array} would write to ${out}.`,
@@ -102,15 +98,15 @@ async function checkedWork(
   return { stage, words: own, out: words[outAt(words)]?.replace(/^--out=/, '') ?? out, overwrite, tasks };
 }
 
-/** Is it a harvest whose words are the same for all tasks? Each is a part of it then. */
+/** A harvest whose words are the same for all tasks: each task takes a part. */
 const inParts = (stage: StageName, words: readonly string[], { shard }: Written): boolean =>
   stage === 'harvest' && shard === undefined && !words.some((word) => word.includes(TASK));
 
-/** Has another task another shard? What auto is, the task itself knows. */
+/** Does every task get its own shard? `auto` is resolved within the task. */
 const isOtherShard = (one: Written, other: Written): boolean =>
   other.shard !== undefined && (other.shard !== one.shard || other.shard.startsWith('auto'));
 
-/** Where the words of a command that gives --out have its value. */
+/** Positions of the value of --out in a command's words. */
 function outAt(words: readonly string[]): number {
   const at = words.indexOf('--out');
   return at >= 0 ? at + 1 : words.findIndex((word) => word.startsWith('--out='));

@@ -1,12 +1,12 @@
 import { section } from '../config/config-file.js';
 import type { StageName } from '../config/stages.js';
 
-/** Stages that a sweep runs in its process. */
+/** Stages that a sweep runs in its own process. */
 const OF_SWEEP = ['harvest', 'train', 'eval'] as const satisfies readonly StageName[];
 
 /**
- * Does a command run anything on CUDA? ONNX Runtime looks for its provider where it was loaded from, so that has to be
- * known before a stage on the CPU loads it.
+ * Does a command run anything on CUDA? ONNX Runtime looks for its CUDA provider next to where it was loaded from, so
+ * this must be known before a CPU stage loads it.
  *
  * @param file configuration file
  */
@@ -16,7 +16,7 @@ export function usesCuda(stage: StageName, config: object, file: string | undefi
   return [config, ...runs, ...sections].some(namesCuda);
 }
 
-/** Is a GPU the value of a flag for a device, or of one in its list? `model-device` is one, too. */
+/** Is the value of a device flag (`device`, `model-device`), or one value of its list, a GPU? */
 function namesCuda(flags: object): boolean {
   return Object.entries(flags).some(
     ([name, value]) => /device$/i.test(name) && [value].flat().some((device) => String(device).startsWith('cuda')),

@@ -5,12 +5,12 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { STAGES, type StageName } from './stages.js';
 import { insteadOfStage } from './suggest.js';
 
-/** Bytes of a configuration file, at most: a thousand times what is written by hand, and parsed in a second. */
+/** Max bytes of a configuration file: a thousand times what anyone writes by hand, and still parsed in a second. */
 const LARGEST_CONFIG = 256 * 1024;
 const FIX = 'Fix the YAML; see configs/ for examples.';
 
 /**
- * The section of a stage as the file has it, unchecked; empty where there is none.
+ * A stage's section of the file, unchecked; empty if the file has none.
  *
  * @throws UsageRefusal when the file cannot be read, is not YAML, or has a section that no stage has
  */
@@ -40,10 +40,10 @@ export function section(file: string, stage: StageName): Record<string, unknown>
   return found as Record<string, unknown>;
 }
 
-/** The text of a regular file of bounded size; a pipe or a device may never end. */
+/** The text of a regular file of bounded size. Pipes and devices are refused: reading one may never end. */
 function configText(file: string): string {
   try {
-    // A pipe that nobody writes to would keep a plain open waiting.
+    // A plain open would block on a pipe without a writer.
     const handle = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const status = fstatSync(handle);
@@ -67,7 +67,7 @@ function configText(file: string): string {
   }
 }
 
-/** All of it, but no more than is allowed even where it grows while it is read. */
+/** The whole file, but never more than the limit, even if it grows while being read. */
 function bytesOf(file: string, handle: number): Uint8Array {
   const buffer = Buffer.alloc(LARGEST_CONFIG + 1);
   let length = 0;
@@ -95,15 +95,15 @@ const tooLarge = (file: string) =>
 
 let last: { text: string; document: unknown } | undefined;
 
-/** What a YAML text says. A sweep asks for the same one once for each run. */
+/** Parses YAML text. Cached: a sweep parses the same text once per run. */
 function parsedYaml(file: string, text: string): unknown {
   if (last?.text === text) return last.document;
   try {
-    // Loaded only where a file is given: `--help` must be quick.
+    // Loaded only if a file is given, to keep `--help` fast.
     const { isAlias, parseDocument } = createRequire(import.meta.url)('yaml') as typeof import('yaml');
-    // yaml compares every key with every other; and it would say on standard error what it makes of keys that are lists.
+    // yaml compares every pair of keys (uniqueKeys), and would warn on standard error about keys that are lists.
     const document = parseDocument(text, { uniqueKeys: false, logLevel: 'error' });
-    // What yaml only warns of (a tag that it does not know) would be read as something else than is meant.
+    // yaml only warns about unknown tags, but the value would be misread.
     const [wrong] = [...document.errors, ...document.warnings];
     if (wrong) throw wrong;
     checkNodes(document.contents, isAlias);
@@ -118,18 +118,18 @@ function parsedYaml(file: string, text: string): unknown {
   }
 }
 
-/** What yaml says, in a sentence; of some limits it speaks as to a programmer. */
+/** yaml's error as a phrase; some of its limit errors are written for programmers. */
 function wordsFor({ message }: Error): string {
   if (message.includes('call stack')) return 'it is nested too deeply';
   if (message.includes('alias count')) return 'its aliases grow without end';
-  if (message.includes('multiple documents')) return 'it holds several documents, with --- between them';
+  if (message.includes('multiple documents')) return 'it contains several documents, with --- between them';
   return message.split('\n')[0]!.replace(/[.:]$/, '');
 }
 
-/** Aliases (`*name`) of a file, at most. */
+/** Max aliases (`*name`) per file. */
 const MOST_ALIASES = 100;
 
-/** What is asked of any node: of a scalar or a list without anchor, most is not there. */
+/** The properties read from any node; scalars and lists without an anchor lack most of them. */
 interface AnyNode {
   readonly items?: readonly unknown[];
   readonly anchor?: string;
@@ -137,8 +137,8 @@ interface AnyNode {
 }
 
 /**
- * Checks a parsed document for what yaml does not look for, or takes ever longer over: it compares each key with all
- * others, and an alias within what it stands for has no end.
+ * Checks that yaml skips, or does in quadratic time (it compares all pairs of keys): duplicate keys, and aliases that
+ * contain themselves and would expand forever.
  *
  * @throws Error for a mapping with the same key twice, an alias within its own anchor, and too many aliases
  */
@@ -156,11 +156,11 @@ function checkNodes(root: unknown, isAlias: (node: unknown) => node is Alias): v
   }
   for (const { name, at } of aliases) {
     const within = anchors.some((anchor) => anchor.name === name && anchor.start <= at && at < anchor.end);
-    if (within) throw new Error(`the alias *${name} stands within its own anchor`);
+    if (within) throw new Error(`the alias *${name} is inside its own anchor`);
   }
 }
 
-/** Items of a list; values of a mapping, and keys that are no scalars. */
+/** Items of a list; for a mapping, its values and its non-scalar keys. */
 function* childrenOf(items: readonly unknown[]): Generator<unknown> {
   const keys = new Set<string>();
   for (const item of items) {
@@ -172,7 +172,7 @@ function* childrenOf(items: readonly unknown[]): Generator<unknown> {
     yield key;
     yield value;
     const name = String((key as { value?: unknown } | null)?.value ?? key);
-    if (keys.has(name)) throw new Error(`the key "${name}" is there twice`);
+    if (keys.has(name)) throw new Error(`the key "${name}" appears twice`);
     keys.add(name);
   }
 }

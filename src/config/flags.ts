@@ -2,31 +2,31 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { packagedFile } from '../disk/input-file.js';
 
-/** Flag, and YAML key, of a configuration key: dSae → d-sae. */
+/** Flag name (also the YAML key) of a configuration key: dSae → d-sae. */
 export function flagName(key: string): string {
   return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** Key under which a training record has the value of a flag of `train`: dSae → d_sae. */
+/** Key of a `train` flag in the training record: dSae → d_sae. */
 export function recordName(key: string): string {
   return flagName(key).replaceAll('-', '_');
 }
 
-/** What the command line and the help need to know of one flag. */
+/** What the command line and the help need to know about a flag. */
 export interface Flag {
   /** Key in the schema. */
   readonly key: string;
   readonly name: string;
-  /** Another name that it has on the command line. */
+  /** Alternative name on the command line. */
   readonly also?: string;
   readonly type: 'string' | 'number' | 'boolean';
   /** May be given several times. */
   readonly repeated: boolean;
-  /** Has no default and may not be left out. */
+  /** Required; has no default. */
   readonly required: boolean;
-  /** Its value is the path of a file or directory, or may be one. */
+  /** Its value is, or may be, the path of a file or directory. */
   readonly path: boolean;
-  /** Several values may stand in one word, separated by commas. */
+  /** Takes several values in one word, separated by commas. */
   readonly commas: boolean;
   readonly choices?: readonly string[];
   readonly description: string;
@@ -37,7 +37,7 @@ interface Property {
   type?: string;
   enum?: string[];
   items?: Property;
-  /** Of a mapping. */
+  /** Value type of a mapping. */
   additionalProperties?: Property | boolean;
   description?: string;
   default?: unknown;
@@ -62,7 +62,7 @@ function jsonSchemaOf(schema: z.ZodObject): Properties {
   return properties;
 }
 
-/** Keys of a stage that only a configuration file can hold: mappings, and lists of them. */
+/** Keys of a stage that can only be given in a configuration file: mappings and lists of mappings. */
 export function structuredKeys(schema: z.ZodObject): string[] {
   return Object.entries(jsonSchemaOf(schema).properties ?? {}).flatMap(
     ([key, { items, additionalProperties: values }]) =>
@@ -70,7 +70,7 @@ export function structuredKeys(schema: z.ZodObject): string[] {
   );
 }
 
-/** The flags of a stage, from its schema: one place says name, type, default and help of each. */
+/** The flags of a stage, derived from its schema: the single source of each flag's name, type, default and help. */
 export function flagsOf(schema: z.ZodObject): Flag[] {
   const structured = structuredKeys(schema);
   const { properties = {}, required = [] } = jsonSchemaOf(schema);
@@ -78,7 +78,8 @@ export function flagsOf(schema: z.ZodObject): Flag[] {
   return simple.map(([key, property]) => {
     const element = property.items ?? property;
     const type = element.type === 'integer' ? 'number' : element.type;
-    if (type !== 'string' && type !== 'number' && type !== 'boolean') throw new Error(`flag ${key} has no simple type`);
+    if (type !== 'string' && type !== 'number' && type !== 'boolean')
+      throw new Error(`flag ${key} is not a string, number or boolean`);
     const repeated = property.items !== undefined;
     return {
       key,
@@ -96,25 +97,25 @@ export function flagsOf(schema: z.ZodObject): Flag[] {
   });
 }
 
-/** A command as it was given: paths in it are seen from the directory that it was given in. */
+/** A command as given; paths in it are relative to the directory it was run in. */
 export const givenCommand = z.object({
   /** Absolute. */
   directory: z.string(),
-  /** What followed the command's name, but --out and --overwrite. */
+  /** The arguments after the command's name, without --out and --overwrite. */
   words: z.array(z.string()),
 });
 export type GivenCommand = z.infer<typeof givenCommand>;
 
-/** The command that made an SAE, whole; where it is one SAE's, the SAE is its --out. */
+/** The complete command that made an SAE. For `train`, its --out is the SAE's directory. */
 export const trainingCommandSchema = z.object({ stage: z.enum(['train', 'sweep']), ...givenCommand.shape });
 export type TrainingCommand = z.infer<typeof trainingCommandSchema>;
 
-/** Flags that say where a result goes, not what it is; and a recipe, whose settings are repeated one by one. */
+/** Flags not repeated in a command: those for the output location, and --recipe, whose settings are written out. */
 const NOT_REPEATED = ['out', 'overwrite', 'resume', 'takeOver', 'recipe', 'logDir', 'until', 'shard'];
 
 /**
- * The flags that give a stage this configuration, wherever its values came from: the command line, a file, or another
- * stage. Those that have their default are left out, and so is --out.
+ * The flags that reproduce a stage's configuration, wherever its values came from: the command line, a file or another
+ * stage. Omits --out and flags at their default.
  */
 export function commandWords(schema: z.ZodObject, config: Readonly<Record<string, unknown>>): string[] {
   return flagsOf(schema).flatMap(({ key, name, default: usual }) => {
@@ -129,12 +130,12 @@ export function commandWords(schema: z.ZodObject, config: Readonly<Record<string
   });
 }
 
-/** Is this path one that another shell finds too? Standard input and a shell's own pipes are not. */
+/** Would another shell find this path too? False for standard input and a shell's own pipes (/dev/fd). */
 export function isLasting(path: string): boolean {
   return path !== '-' && !/^\/(dev|proc)\//.test(path);
 }
 
-/** Version of this program, from its package.json. */
+/** The package version, from package.json. */
 export function version(): string {
   return (JSON.parse(readFileSync(packagedFile('package.json'), 'utf8')) as { version: string }).version;
 }

@@ -15,14 +15,14 @@ interface Written {
 }
 
 /**
- * Configuration of a stage: its section of the YAML file, overridden by the command line, checked and filled with
- * defaults.
+ * Configuration of a stage: its section of the YAML file, overridden by the command line, validated and with defaults
+ * filled in.
  *
  * @param given values from the command line, by flag name; only those the user wrote
  * @param file a YAML file with a section for each stage, keys named like the flags
- * @param recorded values of the run that is resumed, by flag name; below all others
+ * @param recorded values of the run being resumed, by flag name; overridden by all others
  * @param spelled how a flag is written on the command line
- * @throws UsageRefusal for an unknown key or a value that does not fit, naming it
+ * @throws UsageRefusal for an unknown key or an invalid value, naming it
  */
 export function loadConfig<S extends StageName>(
   stage: S,
@@ -47,7 +47,7 @@ export function loadConfig<S extends StageName>(
   throw refusalOf(stage, parsed.error.issues, flags, written, spelled);
 }
 
-/** Takes over what a source says, by schema key; a later source wins. */
+/** Merges the values of one source into `written`, by schema key; later sources override earlier ones. */
 function take(
   stage: StageName,
   source: Readonly<Record<string, unknown>>,
@@ -67,13 +67,13 @@ function take(
       throw new UsageRefusal(`${where} was given more than once.`, 'Give one value.', 'config/flag-twice');
     }
     if ([value].flat().some((one) => typeof one === 'string' && one.includes('\0'))) {
-      throw new UsageRefusal(`${where} has a NUL character in it.`, 'Remove it.', 'config/nul-character');
+      throw new UsageRefusal(`${where} contains a NUL character.`, 'Remove it.', 'config/nul-character');
     }
     written.set(flag?.key ?? name, { value, where });
   }
 }
 
-/** What a recipe sets, where nothing else does; one that there is not is left to the schema. */
+/** The flags set by a recipe, as defaults below all others. Unknown recipe names are left to the schema. */
 function takeRecipe(stage: StageName, written: Map<string, Written>): void {
   const name = written.get('recipe')?.value;
   if (stage !== 'train' || typeof name !== 'string' || !Object.hasOwn(RECIPES, name)) return;
@@ -82,24 +82,24 @@ function takeRecipe(stage: StageName, written: Map<string, Written>): void {
   for (const [key, value] of set) if (!written.has(key)) written.set(key, value);
 }
 
-/** A value in the type of its flag, as far as it has one: numbers may be written 1M, and lists with commas. */
+/** A value converted to its flag's type where possible: numbers may be written 1M, lists with commas. */
 function typedValue(flag: Flag | undefined, value: unknown): unknown {
   if (flag === undefined) return value;
   if (flag.repeated) return listOf(flag, value);
   return flag.type === 'number' ? numberOf(value) : asText(flag, value);
 }
 
-/** YAML reads `checkpoint-every: 1000` as a number where the flag is a text. */
+/** YAML parses `checkpoint-every: 1000` as a number, but the flag is a string. */
 function asText({ type }: Flag, value: unknown): unknown {
   return type === 'string' && typeof value === 'number' ? String(value) : value;
 }
 
-/** What is not a number stays as it is, and the schema refuses it. */
+/** Not a number: returned unchanged, for the schema to refuse. */
 function numberOf(value: unknown): unknown {
   return typeof value === 'string' ? (parseNumber(value) ?? value) : value;
 }
 
-/** Values of a flag that may be repeated; those of which none contains a comma may also be separated by one. */
+/** Values of a repeatable flag. If none contains a comma as part of itself, they may also be separated by commas. */
 function listOf(flag: Flag, value: unknown): unknown[] {
   const values = [value].flat();
   if (!flag.commas) return values.map((one) => asText(flag, one));
@@ -133,7 +133,7 @@ function refusalOf(
   return new UsageRefusal(message, remedy, 'config/wrong-value');
 }
 
-/** All that is required and not given, at once. */
+/** Reports all missing required flags at once. */
 function missing(
   stage: StageName,
   issues: readonly z.core.$ZodIssue[],
@@ -142,7 +142,7 @@ function missing(
 ): UsageRefusal {
   const lacking = issues.flatMap(({ path }) => flags.get(String(path[0])) ?? []);
   const help = `See sae-pipe ${stage} --help.`;
-  // A rule about several flags together.
+  // A constraint across several flags.
   if (lacking.length === 0)
     return new UsageRefusal(`sae-pipe ${stage}: ${issues[0]!.message}.`, help, 'config/wrong-together');
   if (lacking.length === 1) {
@@ -159,7 +159,7 @@ function missing(
   );
 }
 
-/** Flags that say the same thing in two ways: where the command line gives one, the file's other is not meant. */
+/** Flags that are alternatives to each other: one on the command line overrides the other in the file. */
 const RIVALS: Partial<Record<StageName, readonly (readonly [string, string])[]>> = {
   train: [
     ['steps', 'tokens'],
@@ -172,7 +172,7 @@ const RIVALS: Partial<Record<StageName, readonly (readonly [string, string])[]>>
   ],
 };
 
-/** `values` without those whose other form is among `given`. */
+/** `values` without those whose alternative is in `given`. */
 export function withoutRivals(
   values: Record<string, unknown>,
   stage: StageName,
@@ -185,17 +185,17 @@ export function withoutRivals(
 
 type Issue = z.core.$ZodIssue;
 
-/** A cause and a remedy. */
+/** Cause and remedy. */
 interface Sentences {
   readonly message: string;
   readonly remedy: string;
 }
 
 /**
- * What is wrong with a value, and how it could be right.
+ * What is wrong with a value, and how to fix it.
  *
  * @param issue what the schema found
- * @param where the value stands: `--tokens`, or `runs.yaml, train.tokens`
+ * @param where location of the value: `--tokens`, or `runs.yaml, train.tokens`
  * @param written the value as the user wrote it
  */
 function wrongValue(issue: Issue, flag: Flag, where: string, written: unknown, stage: string): Sentences {
@@ -208,10 +208,10 @@ function wrongValue(issue: Issue, flag: Flag, where: string, written: unknown, s
     return is(`is not one of ${listed(choices, 'or')}`, near);
   }
   if (issue.code === 'invalid_type') {
-    if (issue.expected === 'int') return is('is not a whole number');
+    if (issue.expected === 'int') return is('is not an integer');
     if (issue.expected === 'number') return is('is not a number', `Write it like ${NUMBER_FORMS}.`);
     if (issue.expected === 'boolean') return is('is neither true nor false', 'Write true or false.');
-    return is('is not a text', 'Write one value, in quotes if need be.');
+    return is('is not a string', 'Write one value, in quotes if need be.');
   }
   if (issue.code === 'too_small' || issue.code === 'too_big') {
     if (issue.origin === 'array') return { message: `${where} has no value.`, remedy: help };
@@ -224,14 +224,14 @@ function wrongValue(issue: Issue, flag: Flag, where: string, written: unknown, s
 /** The bound that a number breaks. */
 function boundOf(issue: Extract<Issue, { code: 'too_small' | 'too_big' }>): string {
   if (issue.code === 'too_small')
-    return issue.inclusive ? `the least is ${issue.minimum}` : `it must be above ${issue.minimum}`;
-  return issue.inclusive ? `the most is ${issue.maximum}` : `it must be below ${issue.maximum}`;
+    return issue.inclusive ? `the minimum is ${issue.minimum}` : `it must be above ${issue.minimum}`;
+  return issue.inclusive ? `the maximum is ${issue.maximum}` : `it must be below ${issue.maximum}`;
 }
 
-/** Longest text that is quoted in full. */
+/** Longer strings are truncated in messages. */
 const LONGEST_QUOTE = 60;
 
-/** A value as a word of a sentence, whatever a file has put there. */
+/** A value as it appears in a message, whatever the file contains. */
 function shown(value: unknown): string {
   if (typeof value === 'string')
     return JSON.stringify(value.length > LONGEST_QUOTE ? `${value.slice(0, LONGEST_QUOTE)}…` : value);

@@ -1,22 +1,22 @@
-/** Settings of `train` as someone published them: defaults below every flag that is given. */
+/** Published settings of `train`, used as defaults below every flag that is given. */
 interface Recipe {
-  /** Where they stand. */
+  /** Publication. */
   readonly source: string;
-  /** By flag name, as the command line would have them. */
+  /** By flag name, as on the command line. */
   readonly flags: Readonly<Record<string, string | number | boolean>>;
 }
 
-/** No recipe leaves long activations out. */
+/** No recipe excludes long activations. */
 const AS_PUBLISHED = { 'max-activation-norm-multiple': 0 } as const;
 
-/** What its TopK trainers have in common (trainers/batch_top_k.py). */
+/** Settings common to its TopK trainers (trainers/batch_top_k.py). */
 const DICTIONARY_LEARNING = {
   ...AS_PUBLISHED,
   ...{ start: 'zero', normalize: 'none', 'b-dec-init': 'geometric-median', lr: 2e-4, warmup: 1000 },
   ...{ beta1: 0.9, beta2: 0.999, 'clip-grad-norm': 1, 'aux-coefficient': 1 / 32, 'dead-window': 10_000_000 },
 } as const;
 
-/** Flags that are not named have their own defaults; sizes and lengths (d-sae, k, steps) are never named. */
+/** Flags not listed keep their own defaults; sizes and lengths (d-sae, k, steps) are never part of a recipe. */
 export const RECIPES = {
   'gated-sae': {
     source:
@@ -37,7 +37,7 @@ export const RECIPES = {
   },
   'gemma-scope': {
     source:
-      'Lieberum et al. 2024 (arXiv 2408.05147), with a linear warm-up and the initialisation of this program; λ is yours to give',
+      'Lieberum et al. 2024 (arXiv 2408.05147), with a linear warm-up and the initialisation of sae-pipe; --l1 must be given',
     flags: {
       ...AS_PUBLISHED,
       ...{ arch: 'jumprelu', start: 'zero', normalize: 'unit-square', 'b-dec-init': 'zero', 'sparsity-loss': 'step' },
@@ -47,17 +47,17 @@ export const RECIPES = {
   },
   batchtopk: {
     source:
-      "dictionary_learning 0.1.0, its BatchTopK trainer, with the learning rate of 16,384 features (2·10⁻⁴ / √(n / 2¹⁴) of n), without its threshold's rule",
+      'dictionary_learning 0.1.0, its BatchTopK trainer, with the learning rate of 16,384 features (2·10⁻⁴ / √(n / 2¹⁴) of n), without its rule for the threshold',
     flags: { arch: 'batchtopk', ...DICTIONARY_LEARNING },
   },
   matryoshka: {
     source:
-      "dictionary_learning 0.1.0, its Matryoshka BatchTopK trainer, with the learning rate of 16,384 features (2·10⁻⁴ / √(n / 2¹⁴) of n), without its threshold's rule; --prefixes are yours to give",
+      'dictionary_learning 0.1.0, its Matryoshka BatchTopK trainer, with the learning rate of 16,384 features (2·10⁻⁴ / √(n / 2¹⁴) of n), without its rule for the threshold; --prefixes must be given',
     flags: { arch: 'matryoshka', ...DICTIONARY_LEARNING },
   },
   'anthropic-jan-2025': {
     source:
-      "Anthropic's Circuits Updates of January 2025 as SAELens 6.54.12 has it (JumpReLU with tanh penalty), with SAELens's optimiser; λ is yours to give",
+      "Anthropic's Circuits Updates of January 2025 as SAELens 6.54.12 has it (JumpReLU with tanh penalty), with SAELens's optimiser; --l1 must be given",
     flags: {
       ...AS_PUBLISHED,
       ...{ arch: 'jumprelu', start: 'zero', 'sparsity-loss': 'tanh', 'tanh-scale': 4, bandwidth: 2 },
@@ -76,11 +76,11 @@ export const RECIPES = {
 export type RecipeName = keyof typeof RECIPES;
 export const recipeNames = Object.keys(RECIPES) as [RecipeName, ...RecipeName[]];
 
-/** What a recipe sets, in full, with its source. */
+/** All settings of a recipe, with their source. */
 export function recipeSentence(name: RecipeName): string {
   const { source, flags } = RECIPES[name];
   const words = Object.entries(flags).map(([flag, value]) =>
     typeof value === 'boolean' ? `--${value ? '' : 'no-'}${flag}` : `--${flag} ${value}`,
   );
-  return `Recipe ${name} (${source}), below the flags that are given: ${words.join(' ')}.`;
+  return `Recipe ${name} (${source}), overridden by flags that are given: ${words.join(' ')}.`;
 }

@@ -13,31 +13,31 @@ import { listSeenFrom } from './path-list.js';
 import { type TrainConfig, trainSchema } from './stages/train.js';
 
 /**
- * Name of the file that says what a run is: the metadata that its cfg.json will have, without results, and the flags
- * that it was begun with. It exists from before the first line of metrics.jsonl; next to a finished SAE it stays with the
- * state from which the run can be trained further.
+ * Name of the file that describes a run: the metadata of the later cfg.json without its results, and the flags the run
+ * was started with. Written before the first line of metrics.jsonl. Next to a finished SAE it is kept as long as the
+ * state for training further.
  */
 export const RUN_FILE = 'run.json';
 
-/** Bytes of run.json, at most. */
+/** Max bytes of run.json. */
 export const LARGEST_RUN_FILE = 1 << 20;
 
-/** What a flag of `train` is to a run. */
+/** How a flag of `train` relates to a run. */
 type FlagOfRun =
-  /** Decides the SAE: cfg.json records it, and --resume takes no other value. */
+  /** Determines the SAE: recorded in cfg.json; --resume refuses another value. */
   | 'result'
-  /** Decides the SAE by what it leads to, which is recorded: steps may become more, and an SAE may lie elsewhere. */
+  /** Determines the SAE through its effect, which is recorded: --steps may be raised, and an SAE may have moved. */
   | 'outcome'
-  /** Decides the activations, which are recorded by their content: --resume takes no other value. */
+  /** Determines the activations, which are recorded by their content: --resume refuses another value. */
   | 'activations'
-  /** Where inputs lie, how it is computed and what is kept: may be another on --resume. */
+  /** Where inputs are, how they are computed, what is kept: --resume may change it. */
   | 'circumstance'
-  /** Of one command, not of the run: run.json does not have it. */
+  /** Belongs to one command, not to the run: not in run.json. */
   | 'command';
 
 /**
- * Every flag of `train`, those of architectures left out: they are `result`. A flag that is added does not compile
- * before it is declared here. cfg.json records flags in this order.
+ * Every flag of `train`, except those of architectures, which are all `result`. A new flag does not compile until it is
+ * declared here. cfg.json records flags in this order.
  */
 const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   arch: 'result',
@@ -128,12 +128,12 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   strict: 'command',
 };
 
-/** @param key of a flag of `train`, or of an architecture's own */
+/** @param key of a flag of `train`, or of an architecture-specific flag */
 export function flagOfRun(key: string): FlagOfRun {
   return (OF_RUN as Readonly<Record<string, FlagOfRun>>)[key] ?? 'result';
 }
 
-/** What a run did that was begun before a flag, or what it is today where it is not given, existed. */
+/** What a run did that was started before a flag, or the flag's current default, existed. */
 const BEFORE = {
   start: 'zero',
   initSubspace: 'none',
@@ -141,23 +141,23 @@ const BEFORE = {
 } as const satisfies Partial<TrainConfig>;
 const beforeBy = (named: (key: string) => string): Readonly<Record<string, unknown>> =>
   Object.fromEntries(Object.entries(BEFORE).map(([key, value]) => [named(key), value]));
-/** The same by the names of flags. */
+/** The same, by flag name. */
 export const BEFORE_FLAGS = beforeBy(flagName);
-/** The same by the names of a training record. */
+/** The same, by key in the training record. */
 export const BEFORE_RECORDS = beforeBy(recordName);
 
-/** Does cfg.json record this flag of `train`? */
+/** Is this flag of `train` recorded in cfg.json? */
 export const isRecorded = (key: string) => ['result', 'outcome'].includes(flagOfRun(key));
 
-/** Flags that cfg.json records, in its order; those of architectures follow `arch`. */
+/** Flags recorded in cfg.json, in its order; those of architectures follow `arch`. */
 export const RECORDED_FLAGS = (Object.keys(OF_RUN) as (keyof TrainConfig)[]).filter(isRecorded);
 
-/** run.json: what shows a run, and the command that began it. */
+/** run.json: what identifies a run, and the command that started it. */
 const runFile = z.object({
   ...runMetadata.shape,
-  /** By name, as they were understood. */
+  /** By name, as parsed. */
   flags: z.record(z.string(), z.unknown()),
-  /** To which their paths are relative. */
+  /** Directory that relative paths in the flags refer to. */
   directory: z.string(),
 });
 
@@ -177,9 +177,9 @@ export function writeRunFile(
 }
 
 /**
- * Undefined where there is no run.json, or it is of another program.
+ * Undefined if there is no run.json, or if another program wrote it.
  *
- * @throws Refusal where it is broken
+ * @throws Refusal if it is damaged
  */
 async function readRunFile(directory: string): Promise<z.output<typeof runFile> | undefined> {
   const path = join(directory, RUN_FILE);
@@ -190,14 +190,14 @@ async function readRunFile(directory: string): Promise<z.output<typeof runFile> 
   return { ...run, flags: { ...BEFORE_FLAGS, ...run.flags } };
 }
 
-/** Flags that may name several directories, as a list or a pattern. */
+/** Flags that accept several directories, as a list or a pattern. */
 const IN_PARTS = ['activations', 'target'];
 
 /**
- * The flags that a run was begun with, by name; undefined where there is no run.json, or it is of another program. Paths
- * that were relative to another working directory are made absolute.
+ * The flags a run was started with, by name; undefined if there is no run.json or another program wrote it. Paths
+ * relative to another working directory are made absolute.
  *
- * @throws Refusal where it is broken
+ * @throws Refusal if it is damaged
  */
 export async function readRunFlags(directory: string): Promise<Record<string, unknown> | undefined> {
   const run = await readRunFile(directory);
@@ -208,7 +208,7 @@ export async function readRunFlags(directory: string): Promise<Record<string, un
   const absolute = (name: string, value: unknown): unknown => {
     if (Array.isArray(value)) return value.map((one) => absolute(name, one));
     const path = typeof value === 'string' ? resolve(from, value) : '';
-    // An id of the hub and standard input are no paths.
+    // Hub ids and standard input are not paths.
     if (path !== '' && existsSync(path)) return path;
     return typeof value === 'string' && IN_PARTS.includes(name) ? (listSeenFrom(from, value) ?? value) : value;
   };
@@ -220,21 +220,21 @@ export async function readRunFlags(directory: string): Promise<Record<string, un
   );
 }
 
-/** To be called when cfg.json is there, and nothing is kept to train further from. */
+/** Call once cfg.json is written and no state is kept for training further. */
 export function removeRunFile(directory: string): Promise<void> {
   return rm(join(directory, RUN_FILE), { force: true });
 }
 
-/** What cfg.json adds to the settings of run.json when the run has ended. */
+/** Keys that cfg.json adds to the settings in run.json when the run ends. */
 const RESULTS = ['text', 'final', 'lambda', 'left_out'];
 
 /**
- * The command of `train` that makes the SAE in `directory` again, from the run.json next to it. Null where there is
- * none, where it is of other settings than the SAE's own, and where one command does not tell all: an SAE that was
- * trained further, or on what came through a pipe.
+ * The `train` command that reproduces the SAE in `directory`, from the run.json next to it. Null if there is none, if
+ * its settings differ from the SAE's, or if one command is not enough: an SAE that was trained further, or trained on a
+ * pipe.
  *
  * @param made the SAE's own record of its training
- * @throws Refusal where run.json is broken
+ * @throws Refusal if run.json is damaged
  */
 export async function trainingCommand(directory: string, made: TrainingRecord): Promise<TrainingCommand | null> {
   const run = await readRunFile(directory);
@@ -252,7 +252,7 @@ function withoutResults(record: TrainingRecord): Record<string, unknown> {
   return Object.fromEntries(Object.entries(record).filter(([key]) => !RESULTS.includes(key)));
 }
 
-/** What the flags name that is read. */
+/** Input paths among the flags. */
 function inputsOf(config: TrainConfig): string[] {
   const paths = flagsOf(trainSchema).filter(({ path, key }) => path && key !== 'out');
   return paths.flatMap(({ key }) => [config[key as keyof TrainConfig] ?? []].flat().map(String));

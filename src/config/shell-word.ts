@@ -1,4 +1,6 @@
-/** A word of a command as bash and zsh read it: what no page can show (controls, noncharacters) as an escape. */
+/**
+ * A word of a command as bash and zsh parse it; characters that no page can show (controls, noncharacters) are escaped.
+ */
 export function shellWord(word: string): string {
   if (/^[\w./:=@%+,-]+$/.test(word)) return word;
   const unseen = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u;

@@ -2,7 +2,7 @@ import { didYouMean, plainName } from '../errors/nearest.js';
 import { flagsOf } from './flags.js';
 import { STAGES, type StageName } from './stages.js';
 
-/** Commands by other names: those of their sections, of other tools, or of what they do. */
+/** Commands under other names: their section's, another tool's, or a description of what they do. */
 const COMMANDS_ELSEWHERE: Readonly<Record<string, StageName>> = {
   training: 'train',
   fit: 'train',
@@ -24,10 +24,10 @@ const COMMANDS_ELSEWHERE: Readonly<Record<string, StageName>> = {
 };
 
 /**
- * What to do about a flag or key that a stage does not have: the one that is meant, in its spelling here, or the commands
- * that have it.
+ * The remedy for a flag or key that a stage does not have: the flag probably meant, spelled as it would be here, or the
+ * commands that have it.
  *
- * @param label how a name is written where this one stood
+ * @param label how to spell a name in this context
  */
 export function insteadOfFlag(stage: StageName, name: string, label: (name: string) => string): string {
   const names = flagsOf(STAGES[stage]).map((flag) => flag.name);
@@ -42,7 +42,7 @@ export function insteadOfFlag(stage: StageName, name: string, label: (name: stri
   return didYouMean(name, names, label) ?? `See sae-pipe ${stage} --help.`;
 }
 
-/** The command, or section of a configuration file, that is meant; undefined rather than a far guess. */
+/** The command or configuration section probably meant; undefined if none is close. */
 export function insteadOfStage(name: string): string | undefined {
   const meant = Object.hasOwn(COMMANDS_ELSEWHERE, name.toLowerCase()) && COMMANDS_ELSEWHERE[name.toLowerCase()];
   return meant ? `Did you mean ${meant}?` : didYouMean(name, Object.keys(STAGES));
@@ -60,7 +60,10 @@ function stagesWith(name: string): string[] {
   return stages.map(([stage]) => stage);
 }
 
-/** What other tools call a setting: the flags here that may be meant, the first that a command has, and what differs. */
+/**
+ * Other tools' names of settings: the flags that may be meant (the first that the command has is used), and any
+ * difference.
+ */
 interface Foreign {
   readonly ours: readonly string[];
   readonly note?: string;
@@ -70,8 +73,8 @@ const LAYER = 'The layer is part of the hook’s name, blocks.LAYER.SITE.';
 
 /**
  * Settings of SAELens 6 (LanguageModelSAERunnerConfig, the architectures' training configurations and
- * CacheActivationsRunnerConfig; some of version 3), dictionary_learning 0.1, sparsify 1.3 and transformers, by their own
- * names in snake case. Names that this program uses, too, are not here.
+ * CacheActivationsRunnerConfig; some of version 3), dictionary_learning 0.1, sparsify 1.3 and transformers, under their
+ * own names in snake case. Names that sae-pipe shares are omitted.
  */
 const FOREIGN: Readonly<Record<string, readonly string[] | Foreign>> = {
   // SAELens
@@ -150,7 +153,7 @@ const FOREIGN: Readonly<Record<string, readonly string[] | Foreign>> = {
   dataset: ['corpus'],
   text_column: ['text-field'],
   auxk_alpha: ['aux-coefficient'],
-  // what many call it
+  // common names
   batch_size: ['batch'],
   learning_rate: ['lr'],
   max_steps: ['steps'],
@@ -188,10 +191,10 @@ const FOREIGN: Readonly<Record<string, readonly string[] | Foreign>> = {
 const BY_PLAIN = new Map(Object.entries(FOREIGN).map(([name, foreign]) => [plainName(name), foreign]));
 
 /**
- * The flag that another tool's name stands for, in whatever spelling (l1_coefficient, --l1-coefficient, l1Coefficient).
+ * The flag that corresponds to another tool's name, in any spelling (l1_coefficient, --l1-coefficient, l1Coefficient).
  *
  * @param names flags that may be suggested
- * @returns undefined where no tool has such a name, or no flag corresponds
+ * @returns undefined if no tool has such a name, or no flag corresponds
  */
 export function flagFor(
   name: string,

@@ -10,12 +10,12 @@ import type { TextStart } from './text.js';
 import type { TextPosition } from './text-position.js';
 
 /**
- * The documents of a text in the order in which they are packed: of each corpus those that are chosen, shuffled where
- * that is asked for, and of several corpora mixed.
+ * The documents of a text in packing order: the chosen ones of each corpus, shuffled if requested, and mixed if there
+ * are several corpora.
  *
- * @param say hears what was passed over, and which corpus has ended
- * @param chats makes texts of conversations, where these are read
- * @param from where a text of one corpus, in its own order, has been read up to
+ * @param say told what was skipped, and which corpus has ended
+ * @param chats renders conversations, if these are read
+ * @param from position up to which a text of one corpus, in its own order, has been read
  */
 export function chosenText(
   { corpus, files, documents: choice = {}, seed = 0, expected, ...reading }: TextStart,

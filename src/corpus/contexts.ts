@@ -9,58 +9,60 @@ import type { Tokenizer } from './tokenizer.js';
 
 /** One text of the corpus. */
 export interface Document {
-  /** The text in order, in pieces: a long document never exists whole. Read before the next document is asked for. */
+  /**
+   * The text in order, in pieces: a long document is never in memory at once. Must be read before requesting the next
+   * document.
+   */
   readonly pieces: Iterable<string> | AsyncIterable<string>;
   /** File and place in it, for messages. */
   readonly source: string;
-  /** Of a chat, what the text is yet to be made of; `pieces` are its words until then. */
+  /** For a chat, the messages to render; `pieces` are their plain text until then. */
   readonly conversation?: readonly Message[];
-  /** Characters whose tokens become rows, as [from, to, …] in UTF-16 units; all where absent. */
+  /** Characters whose tokens become rows, as [from, to, …] in UTF-16 units; all if absent. */
   readonly spans?: readonly number[];
-  /** In the place of text: its tokens, which are used as they are. */
+  /** Token ids in place of text, used unchanged. */
   readonly ids?: Iterable<Int32Array> | AsyncIterable<Int32Array>;
-  /** Number of its corpus, where there are several. */
+  /** Number of its corpus, if there are several. */
   readonly corpus?: number;
-  /** Where reading could begin with it. */
+  /** Where reading could start with it. */
   readonly place?: DocumentPlace;
-  /** Is told how many tokens it has, BOS not counted, before the next document is asked for. */
+  /** Called with its number of tokens, BOS not counted, before the next document is requested. */
   readonly measured?: (tokens: number) => void;
 }
 
-/** A piece of the corpus as the model sees it: `length` tokens, the first of them BOS unless contexts have none. */
+/** A stretch of the corpus as the model sees it: `length` tokens, the first of them BOS unless contexts have none. */
 export interface Context {
-  /** Counts from 0 over the corpus. */
+  /** Counted from 0 over the corpus. */
   readonly index: number;
   /** [length] */
   readonly tokens: Int32Array;
-  /** [length]: which document each token came from, counting from 0; a BOS counts to the document that follows it. */
+  /** [length]: number of each token's document, counted from 0; a BOS belongs to the document that follows it. */
   readonly documents: Uint32Array;
-  /** [length]: 1 where a position can have a row, 0 where its role is left out; all can where absent. */
+  /** [length]: 1 if a position can have a row, 0 if its role is left out; all can if absent. */
   readonly counted?: Uint8Array;
-  /** What was read of each corpus up to its end, as ReadTally counts it, where that is counted. */
+  /** Read from each corpus up to its end, in ReadTally's figures, if counted. */
   readonly read?: Float64Array;
-  /** Where the text stands behind it (text-position.ts), where reading could begin there. */
+  /** Position of the text after it (text-position.ts), if reading could start there. */
   readonly position?: Float64Array;
 }
 
-/** Special tokens that texts had written out. */
+/** Special tokens written out in texts. */
 export interface WrittenOut {
-  /** Documents that began with BOS, which was left out: each has one anyway. */
+  /** Number of documents that began with BOS, which was dropped: each has one anyway. */
   documents: number;
-  /** How often each was found elsewhere, by its number. */
+  /** Number of other occurrences, by token id. */
   readonly tokens: Map<number, number>;
 }
 
 /**
- * Lays documents end to end, each begun by BOS, and cuts the stream into contexts that each begin with BOS: where the
- * cut falls before a document's own BOS that one serves, elsewhere one is put in front and the context holds
- * `length` − 1 tokens of the stream. A last piece that fills no context is left out. A BOS that a document's text
- * begins with is left out. Where the tokenizer prepends no BOS, the stream is the documents alone, and contexts are
- * `length` tokens of it.
+ * Lays documents end to end, each preceded by BOS, and cuts the stream into contexts that each begin with BOS: if the
+ * cut falls before a document's own BOS, that one serves; otherwise one is prepended and the context holds `length` − 1
+ * tokens of the stream. An incomplete last context is dropped, as is a BOS in the text at the start of a document. If
+ * the tokenizer prepends no BOS, the stream is the documents alone, and contexts are `length` tokens of it.
  *
- * @param written takes what special tokens were met so far
+ * @param written accumulates the special tokens met so far
  * @param tally counts what is read
- * @param from where the text stands, where it has been read before; documents begin with the one that it stands at
+ * @param from position of the text if part of it was read before; `documents` begins with the document at that position
  */
 export async function* packContexts(
   documents: AsyncIterable<Document> | Iterable<Document>,
@@ -86,7 +88,7 @@ export async function* packContexts(
       yield* packer.end();
     }
   } catch (error) {
-    // What was read before is good.
+    // Contexts completed before an error are still valid.
     yield* packer.full();
     throw error;
   }
@@ -115,7 +117,7 @@ async function* packDocument(
   for (const ids of tokens.end()) yield* packer.add(ids);
 }
 
-/** The context under way, and the document. */
+/** The current context and document. */
 class Packer {
   private index = 0;
   private filled = 0;
@@ -124,17 +126,17 @@ class Packer {
   private counted: Uint8Array | undefined;
   private document = -1;
   private asTokens = false;
-  /** Tokens of the document that are in contexts, and those that the tally has not heard of. */
+  /** Tokens of the document already in contexts, and those not yet reported to the tally. */
   private placed = 0;
   private untold = 0;
-  /** Tokens of the document so far, without the BOS that it is given. */
+  /** Tokens of the document so far, without its prepended BOS. */
   inDocument = 0;
   /** Whether the document has a token yet, and whether its text began with BOS. */
   private begun = false;
   private wroteBos = false;
   private over = false;
   private place: DocumentPlace | undefined;
-  /** Tokens of the next document that are in contexts already. */
+  /** Tokens of the next document that are already in contexts. */
   private used = 0;
 
   constructor(
@@ -155,7 +157,7 @@ class Packer {
   }
 
   begin({ ids, place }: Document): void {
-    // Of what comes as tokens, no text has written special ones out.
+    // Documents of token ids contain no written-out special tokens.
     this.asTokens = ids !== undefined;
     this.place = place;
     this.document++;
@@ -166,7 +168,7 @@ class Packer {
     this.over = false;
   }
 
-  /** @param counted of each token whether it can have a row; all can where it is not given */
+  /** @param counted for each token, whether it can have a row; all can if not given */
   *add(ids: Int32Array, counted?: Uint8Array): Generator<Context> {
     const { bosTokenId: bos, prependBos, special } = this.tokenizer;
     this.tally?.content(ids, prependBos ? bos : undefined);
@@ -187,7 +189,7 @@ class Packer {
         if (this.isFull) yield this.take(before + i);
         this.put(bos);
       }
-      // It waits for the next token, or the end of its last document.
+      // Deferred until the next token, or the end of its last document.
       if (this.isFull) yield this.take(before + i);
       if (prependBos && this.filled === 0 && id !== bos) this.put(bos);
       if (!this.asTokens && special.has(id)) this.written.tokens.set(id, (this.written.tokens.get(id) ?? 0) + 1);
@@ -197,7 +199,7 @@ class Packer {
     }
   }
 
-  /** The document is over: a context that it fills to its end says so. */
+  /** Ends the document: a context that it fills exactly records that. */
   *end(): Generator<Context> {
     this.tell();
     if (this.placed > 0) this.tally?.end();
@@ -205,7 +207,7 @@ class Packer {
     yield* this.full();
   }
 
-  /** The context, where it is full. */
+  /** The context, if it is full. */
   *full(): Generator<Context> {
     if (this.isFull) yield this.take(this.inDocument);
   }
@@ -227,7 +229,7 @@ class Packer {
     this.filled++;
   }
 
-  /** @param used tokens of the document that are in it and the contexts before */
+  /** @param used tokens of the document in this and earlier contexts */
   private take(used: number): Context {
     const { index, tokens, sources: documents, counted } = this;
     this.tell();
@@ -246,14 +248,14 @@ class Packer {
     const { place, document, over, asTokens } = this;
     if (place?.file === undefined || place.number === undefined) return {};
     const { file, number, row, byte } = place;
-    // What is in front of a document's first token is read again.
+    // The prefix before a document's first token is read again.
     const tokens = this.placed > 0 ? used : 0;
     const at = { document, file, number, row, byte, tokens, over, ids: asTokens };
     return { position: Float64Array.from(positionFigures(at)) };
   }
 }
 
-/** Groups of `size` contexts, the first of `first`; the last may be smaller. */
+/** Batches of `size` contexts (`first` in the first); the last may be smaller. */
 export async function* batches(
   contexts: AsyncIterable<Context>,
   size: number,
@@ -275,7 +277,7 @@ export async function* batches(
 /**
  * Tokens of a batch as the model's int64 input, [batch × length].
  *
- * @throws Refusal when a token is beyond the model's vocabulary
+ * @throws Refusal if a token is outside the model's vocabulary
  */
 export function batchTokens(batch: readonly Context[], vocabulary: number): BigInt64Array {
   const length = batch[0]!.tokens.length;
@@ -285,7 +287,7 @@ export function batchTokens(batch: readonly Context[], vocabulary: number): BigI
       const token = context.tokens[t]!;
       if (token >= vocabulary) {
         throw new Refusal(
-          `The tokenizer gives token ${token}, and the model's vocabulary has ${vocabulary}.`,
+          `The tokenizer produced token ${token}, but the model's vocabulary has only ${vocabulary}.`,
           'Tokenizer and weights must be of one checkpoint.',
           'corpus/token-outside-vocabulary',
         );
@@ -296,13 +298,13 @@ export function batchTokens(batch: readonly Context[], vocabulary: number): BigI
   return tokens;
 }
 
-/** Tokens at which activations are neither stored nor measured: BOS where contexts begin with it, and others. */
+/** Tokens whose activations are neither stored nor measured: BOS if contexts begin with it, and others. */
 export type LeftOut = number | ReadonlySet<number>;
 
 export const isLeftOut = (token: number, leftOut: LeftOut): boolean =>
   typeof leftOut === 'number' ? token === leftOut : leftOut.has(token);
 
-/** Is the activation at a position of a context stored and measured? Neither its token nor its role is left out. */
+/** Is the activation at a position stored and measured? Only if neither its token nor its role is left out. */
 export const hasRow = (
   { tokens, counted }: Pick<Context, 'tokens' | 'counted'>,
   position: number,
@@ -310,9 +312,9 @@ export const hasRow = (
 ): boolean => counted?.[position] !== 0 && !isLeftOut(tokens[position]!, leftOut);
 
 /**
- * BOS, and the others where there are any.
+ * BOS, and the others if there are any.
  *
- * @param bos null where contexts do not begin with it: there it is a token like any other
+ * @param bos null if contexts do not begin with it: then it is an ordinary token
  */
 export function leftOutTokens(bos: number | null, others: readonly number[] = []): LeftOut {
   if (bos === null) return new Set(others);
@@ -324,7 +326,7 @@ export function rowsPerContext(length: number, prependBos: boolean): number {
   return prependBos ? length - 1 : length;
 }
 
-/** Positions of a context that are not left out: those whose activations are stored. */
+/** Positions of a context that are not left out: those with stored activations. */
 export function countActivations(context: Context, leftOut: LeftOut): number {
   let count = 0;
   for (let t = 0; t < context.tokens.length; t++) if (hasRow(context, t, leftOut)) count++;
@@ -332,16 +334,16 @@ export function countActivations(context: Context, leftOut: LeftOut): number {
 }
 
 /**
- * Positions counted ahead at most, and twice as many read where few count: they are kept, 80 MB of them, and tokenizing
- * them takes about ten seconds. A longer corpus shows its end when it comes.
+ * Max positions to count in advance (twice as many tokens are read if few positions count): they are kept, 80 MB, and
+ * tokenizing them takes about ten seconds. A longer corpus shows its end when it is reached.
  */
 export const LOOK_AHEAD = 20_000_000;
 
 /**
- * Makes sure that the corpus holds enough tokens before the model runs.
+ * Checks that the corpus has enough tokens before the model runs.
  *
- * @param count positions of a context that are wanted
- * @throws Refusal naming how many there are
+ * @param count counts the wanted positions of a context
+ * @throws Refusal with the number of tokens found
  */
 export async function checkEnoughText(
   contexts: AsyncIterable<Context>,
@@ -370,7 +372,7 @@ export async function checkEnoughText(
   throw tooFewTokens(corpus, found, wanted);
 }
 
-/** The refusal of a corpus that ends too early. */
+/** The error for a corpus that ends too early. */
 export function tooFewTokens(corpus: string, found: number, wanted: number, how = ''): Refusal {
   if (found === 0) {
     return new Refusal(
@@ -380,7 +382,7 @@ export function tooFewTokens(corpus: string, found: number, wanted: number, how 
     );
   }
   return new Refusal(
-    `${corpus} has ${found} tokens in whole contexts (BOS not counted); --tokens asks for ${wanted}.`,
+    `${corpus} has ${found} tokens in complete contexts (BOS not counted); --tokens is ${wanted}.`,
     `Use --tokens ${found}${how && ` ${how}`}, or more text.`,
     'corpus/too-short',
   );

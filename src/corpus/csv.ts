@@ -2,15 +2,15 @@ import { type CsvError, type Parser, parse } from 'csv-parse';
 import { Refusal } from '../errors/refusal.js';
 import type { Document } from './contexts.js';
 
-/** Bytes of a record, at most: a quote that never closes takes all that follows it. */
+/** Max bytes of a record: an unclosed quote would take everything after it. */
 const LONGEST_RECORD = 2 ** 24;
 
 /**
- * Documents of a table whose first record names its columns (RFC 4180): one per record, the text in one column. Fields
- * in quotes may hold line ends; lines that are empty are no records.
+ * Documents of a table whose first record names its columns (RFC 4180): one per record, with the text in one column.
+ * Quoted fields may contain line ends; empty lines are skipped.
  *
  * @param text of the file, in pieces
- * @throws Refusal naming file and line of a record with other than the header's number of fields, or of a wrong quote
+ * @throws Refusal naming file and line of a record with a wrong number of fields or a wrong quote
  */
 export async function* csvDocuments(
   file: string,
@@ -41,7 +41,7 @@ function columnOf(file: string, header: readonly string[], textField: string): n
   throw new Refusal(`${file} has "${textField}" twice in its header.`, 'Rename one of them.', 'corpus/text-twice');
 }
 
-/** Records, each with the line that it begins on, counted from 1. Those before a broken one are given. */
+/** Records, each with its first line number, counted from 1. Records before a broken one are returned. */
 async function* recordsOf(
   file: string,
   text: AsyncGenerator<string>,
@@ -69,7 +69,7 @@ async function* recordsOf(
 
 const LINE_END = /\r\n|\n|\r/g;
 
-/** csv-parse, a piece of text at a time: as a stream it would lose what it holds when something breaks. */
+/** csv-parse, fed one piece of text at a time: as a stream it would lose its buffered records on an error. */
 class Records {
   private held: (readonly string[])[] = [];
   private readonly parser: Parser;
@@ -83,7 +83,7 @@ class Records {
         return null;
       },
     });
-    // Told by the write that fails.
+    // Reported by the write that fails.
     this.parser.on('error', () => {});
   }
 
@@ -111,14 +111,14 @@ function noColumn(file: string, textField: string, columns: readonly string[]): 
   const there = columns.length > 0 ? columns.join(', ') : 'none, it is empty';
   return new Refusal(
     `${file} has no column "${textField}" (its columns: ${there}).`,
-    'Name the column with --text-field; the first line of the file names its columns.',
+    'Give the column with --text-field; the first line of the file names its columns.',
     'corpus/no-text-column',
   );
 }
 
 function ragged(file: string, line: number, fields: number, wanted: number): Refusal {
   return new Refusal(
-    `${file}:${line} has ${fields} ${fields === 1 ? 'field' : 'fields'}, and the header has ${wanted}.`,
+    `${file}:${line} has ${fields} ${fields === 1 ? 'field' : 'fields'}, but the header has ${wanted}.`,
     'Put fields with separators or line ends into double quotes.',
     'corpus/ragged-row',
   );
@@ -130,11 +130,11 @@ function brokenRecord(file: string, line: number, cause: Error): Refusal {
     code === 'CSV_QUOTE_NOT_CLOSED'
       ? 'has a quote that is never closed'
       : code === 'CSV_MAX_RECORD_SIZE'
-        ? `begins a row of more than ${LONGEST_RECORD / 2 ** 20} MiB, most likely for a quote that is not closed`
+        ? `begins a row of more than ${LONGEST_RECORD / 2 ** 20} MiB, most likely because of an unclosed quote`
         : 'has a quote within a field';
   return new Refusal(
     `${file}:${line} ${what}.`,
-    'Put fields that hold quotes into double quotes, and write each quote within them twice.',
+    'Put fields that contain quotes into double quotes, and double each quote within them.',
     'corpus/wrong-quote',
     { cause },
   );

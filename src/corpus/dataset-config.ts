@@ -2,11 +2,11 @@ import { z } from 'zod';
 import type { DatasetFile } from '../hub/dataset.js';
 import { globMatcher } from './glob.js';
 
-/** One configuration of a data set: which of its files are of which split. */
+/** One configuration of a data set: which files belong to which split. */
 export interface DatasetConfig {
   readonly name: string;
   readonly isDefault?: boolean;
-  /** Patterns of paths by split; splits are told by the names of files where absent. */
+  /** Path patterns by split; if absent, splits are inferred from file names. */
   readonly files?: readonly { readonly split: string; readonly patterns: readonly string[] }[];
   /** Directory that patterns and names are relative to. */
   readonly directory?: string;
@@ -19,7 +19,7 @@ const filesSchema = z.union([
     .array(z.looseObject({ split: z.string(), path: paths }))
     .transform((entries) => entries.map(({ split, path }) => ({ split, patterns: path }))),
 ]);
-/** `configs` of the front matter of a README.md (documentation of the hub, "Manual Configuration"). */
+/** `configs` in the front matter of a README.md (hub documentation, "Manual Configuration"). */
 const cardSchema = z.looseObject({
   configs: z
     .array(
@@ -33,7 +33,7 @@ const cardSchema = z.looseObject({
     .optional(),
 });
 
-/** The configurations that a data set's card lists; none where it lists none, or in a way that is not known. */
+/** The configurations listed in a data set's card; none if there is no list, or an unsupported one. */
 export function cardConfigs(card: unknown): DatasetConfig[] {
   const configs = cardSchema.safeParse(card).data?.configs ?? [];
   return configs.map(({ config_name: name, data_files: files, data_dir: directory, default: isDefault }) => ({
@@ -46,18 +46,18 @@ export function cardConfigs(card: unknown): DatasetConfig[] {
 
 const trimmed = (path: string) => path.replace(/^(\.?\/)+/, '').replace(/\/+$/, '');
 
-/** A pattern from the root of the data set on. */
+/** A pattern relative to the root of the data set. */
 const rooted = ({ directory }: DatasetConfig, pattern: string) =>
   directory ? `${directory}/${trimmed(pattern)}` : trimmed(pattern);
 
-/** The directory that all files of a configuration lie in, as far as its patterns tell; undefined: the whole. */
+/** The directory of all files of a configuration, as far as its patterns determine it; undefined: the root. */
 export function literalDirectory(config: DatasetConfig): string | undefined {
   if (!config.files) return config.directory || undefined;
   const literal = config.files.flatMap(({ patterns }) =>
     patterns.map((pattern) => {
       const parts = rooted(config, pattern).split('/');
       const wild = parts.findIndex((part) => /[*?[\]{}]/.test(part));
-      // The last part is a file.
+      // The last component is a file.
       return parts.slice(0, wild < 0 ? parts.length - 1 : wild);
     }),
   );
@@ -67,7 +67,7 @@ export function literalDirectory(config: DatasetConfig): string | undefined {
   return shared === 0 ? undefined : first.slice(0, shared).join('/');
 }
 
-/** The files of each split of a configuration; splits without a file are left out. */
+/** The files of each split of a configuration; splits without files are omitted. */
 export function filesOfConfig(
   config: DatasetConfig,
   files: readonly DatasetFile[],
@@ -88,14 +88,14 @@ export function filesOfConfig(
 const sorted = (files: readonly DatasetFile[]) =>
   [...new Set(files)].sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
 
-/** Words for splits in names of files and directories, in the order of Hugging Face's `datasets`. */
+/** Words for splits in file and directory names, in the order of Hugging Face's `datasets`. */
 const SPLIT_WORDS: Readonly<Record<string, readonly string[]>> = {
   train: ['train', 'training'],
   validation: ['validation', 'valid', 'dev', 'val'],
   test: ['test', 'testing', 'eval', 'evaluation'],
 };
 
-/** Splits told by the names of files and directories, as `datasets` tells them; all are train where none is told. */
+/** Splits inferred from file and directory names, like `datasets`; everything is train if nothing matches. */
 export function inferredSplits(files: readonly DatasetFile[]): Map<string, readonly DatasetFile[]> {
   const splits = new Map<string, readonly DatasetFile[]>();
   for (const [split, words] of Object.entries(SPLIT_WORDS)) {

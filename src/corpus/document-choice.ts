@@ -4,7 +4,7 @@ import type { documentsSchema } from '../sae/training-record.js';
 import type { Document } from './contexts.js';
 import { mixtureOf } from './mixture.js';
 
-/** Which documents of a corpus are read, as stores, SAEs and evaluations record it. */
+/** Which documents of a corpus are read, as recorded by stores, SAEs and evaluations. */
 export type DocumentChoice = Readonly<z.infer<typeof documentsSchema>>;
 
 /** Flags that choose documents. */
@@ -19,9 +19,9 @@ interface ChoosingFlags {
 }
 
 /**
- * What flags choose; undefined where that is every document.
+ * The choice given by flags; undefined if every document is read.
  *
- * @param heldOut is it text for evaluation? Then --holdout takes what it leaves out elsewhere
+ * @param heldOut whether the text is for evaluation: --holdout then selects what it leaves out elsewhere
  */
 export function documentChoice(flags: ChoosingFlags, heldOut: boolean): DocumentChoice | undefined {
   const { skipDocuments = 0, maxDocuments, holdout, shuffleBuffer } = flags;
@@ -36,14 +36,14 @@ export function documentChoice(flags: ChoosingFlags, heldOut: boolean): Document
   return Object.keys(choice).length === 0 ? undefined : choice;
 }
 
-/** A share as it is written, "1%" or "0.01". */
+/** Parses a share, "1%" or "0.01". */
 export const shareInWords = (text: string): number =>
   text.endsWith('%') ? Number(text.slice(0, -1)) / 100 : Number(text);
 
 /**
  * The documents of one corpus that are chosen.
  *
- * @param first number of the first document that comes
+ * @param first number of the first document in `documents`
  */
 export async function* chosenDocuments(
   documents: AsyncIterable<Document>,
@@ -63,10 +63,10 @@ export async function* chosenDocuments(
   }
 }
 
-/** Characters at the beginning of a document that decide whether it is held out: copies of a document go together. */
+/** Leading characters of a document that determine whether it is held out; identical copies thus stay together. */
 const DECIDING = 1024;
 
-/** The document, where it is on the side that is asked for. */
+/** The document, if it is on the requested side. */
 async function onSide({ pieces, ...other }: Document, share: number, heldOut: boolean): Promise<Document | undefined> {
   const rest = (async function* () {
     yield* pieces;
@@ -85,7 +85,7 @@ async function onSide({ pieces, ...other }: Document, share: number, heldOut: bo
   return { ...other, pieces: all() };
 }
 
-/** The same of a document that comes as tokens: the first of these decide. */
+/** The same for a document of token ids: its first ids decide. */
 async function idsOnSide(document: Document, share: number, heldOut: boolean): Promise<Document | undefined> {
   const rest = (async function* () {
     yield* document.ids!;
@@ -105,18 +105,18 @@ async function idsOnSide(document: Document, share: number, heldOut: boolean): P
   return { ...document, ids: all() };
 }
 
-/** Is a text with this beginning held out? The same in every corpus, order and command. */
+/** Is a text with this beginning held out? The same for every corpus, order and command. */
 export function isHeldOut(text: string, share: number): boolean {
   const digest = createHash('sha256').update(text.slice(0, DECIDING)).digest();
   return digest.readUIntBE(0, 6) / 2 ** 48 < share;
 }
 
 /**
- * Can two choices of one corpus have a document in common?
+ * Can two choices from one corpus share a document?
  *
- * @param one of training
- * @param other of evaluation
- * @param sameOrder do both count documents in one order?
+ * @param one choice for training
+ * @param other choice for evaluation
+ * @param sameOrder whether both number documents in the same order
  */
 export function mayShare(
   one: DocumentChoice | undefined,

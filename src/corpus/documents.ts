@@ -19,31 +19,31 @@ import type { CorpusBegin } from './text-position.js';
 interface SourceSettings {
   /** A file, a directory, hf:…, or - for standard input. */
   readonly corpus: string;
-  /** How standard input is read; by its beginning where absent. */
+  /** Format of standard input; detected if absent. */
   readonly corpusFormat?: CorpusFormat;
-  /** The column or JSON key that holds the text. */
+  /** The column or JSON key of the text. */
   readonly textField: string;
   readonly encoding?: Encoding;
-  /** Sets the order of the files of the hub, of documents that are shuffled, and of corpora that are mixed. */
+  /** Seed for the order of hub files, for shuffling documents, and for mixing corpora. */
   readonly seed?: number;
-  /** Ask nothing of the network. */
+  /** Never use the network. */
   readonly offline?: boolean;
-  /** Keep what is read of the hub on disk, and read what is kept. */
+  /** Cache what is read from the hub on disk, and read from that cache. */
   readonly cacheCorpus?: boolean;
-  /** The column or JSON key of conversations, where these are read; whose tokens become rows. */
+  /** The column or JSON key of conversations, if these are read, and the roles whose tokens become rows. */
   readonly chatField?: string;
   readonly roles?: readonly string[];
-  /** The column or JSON key of token ids, where these are read instead of text; and what numbers of .bin files are. */
+  /** The column or JSON key of token ids, if these are read instead of text, and the element type of .bin files. */
   readonly idsField?: string;
   readonly idsDtype?: IdsDType;
 }
 
-/** The same of one corpus or several, as commands are told. */
+/** The same for one corpus or several, as given in commands. */
 interface CorpusSettings extends Omit<SourceSettings, 'corpus'> {
   readonly corpus: readonly string[];
 }
 
-/** What of a configuration says where the text is and how it is read. */
+/** The settings that say where the text is and how it is read. */
 export function corpusSettings(config: CorpusSettings): CorpusSettings {
   const { corpus, corpusFormat, textField, encoding, seed, offline, cacheCorpus } = config;
   const { chatField, roles, idsField, idsDtype } = config;
@@ -53,25 +53,25 @@ export function corpusSettings(config: CorpusSettings): CorpusSettings {
 
 interface ReadOptions extends FileReading {
   readonly corpusFormat?: CorpusFormat;
-  /** The files, where they have been found already. */
+  /** The files, if already found. */
   readonly files?: readonly CorpusFile[];
-  /** The document to begin with; files before it are not read. */
+  /** The document to start with; earlier files are not read. */
   readonly from?: CorpusBegin;
 }
 
-/** Kinds of files that --encoding does not concern. */
+/** Kinds of files to which --encoding does not apply. */
 const BINARY: Partial<Record<CorpusFile['kind'], string>> = {
   parquet: 'Parquet, whose strings are UTF-8',
   arrow: 'Arrow, whose strings are UTF-8',
   array: 'an array of numbers',
 };
-/** Names of skipped files in a line. */
+/** Max names of skipped files per line. */
 const NAMES_SHOWN = 5;
 
 /**
- * The files of one corpus, in the order in which they are read.
+ * The files of one corpus, in reading order.
  *
- * @throws Refusal when there is nothing to read, or something that is not a file, or the same text twice
+ * @throws Refusal if there is nothing to read, something is not a file, or the same text occurs twice
  */
 export async function corpusFiles(settings: SourceSettings): Promise<CorpusFiles> {
   const { corpus, corpusFormat, textField, encoding = 'utf-8', chatField, idsField, idsDtype } = settings;
@@ -87,8 +87,8 @@ export async function corpusFiles(settings: SourceSettings): Promise<CorpusFiles
   const binary = found.files.find(({ kind }) => BINARY[kind] !== undefined);
   if (binary && encoding !== 'utf-8') {
     throw new Refusal(
-      `${binary.path} is ${BINARY[binary.kind]}, and --encoding ${encoding} is given.`,
-      'Leave --encoding out, or give the text files alone.',
+      `${binary.path} is ${BINARY[binary.kind]}; --encoding ${encoding} does not apply.`,
+      'Omit --encoding, or give only the text files.',
       'corpus/encoding-of-parquet',
     );
   }
@@ -102,17 +102,17 @@ export async function filesOfAll(settings: CorpusSettings): Promise<CorpusFile[]
   return files;
 }
 
-/** Corpora at the beginning of a command. */
+/** The corpora of a command, opened. */
 interface OpenedCorpora {
   readonly files: readonly CorpusFile[];
-  /** Each by a name that always means the same files. */
+  /** Each by a name that always refers to the same files. */
   readonly pinned: readonly string[];
 }
 
 /**
- * Finds the files of the corpora, and says which files of a directory are not read, and why.
+ * Finds the files of the corpora, and reports which files of a directory are skipped, and why.
  *
- * @throws UsageRefusal where corpora do not go together, or the command would read standard input twice
+ * @throws UsageRefusal if corpora cannot be combined, or the command would read standard input twice
  */
 export async function openCorpus(
   settings: CorpusSettings &
@@ -144,11 +144,11 @@ export async function openCorpus(
 }
 
 /**
- * Documents of one corpus in the order of its files: one per line of JSON Lines, one per row of a table or of Parquet, one per
- * .txt file.
+ * Documents of one corpus in the order of its files: one per line of JSON Lines, per row of a table or of Parquet, and
+ * per .txt file.
  *
- * @param textField the column or JSON key that holds the text
- * @throws Refusal naming file and place of a broken document
+ * @param textField the column or JSON key of the text
+ * @throws Refusal naming file and location of a broken document
  */
 export async function* readDocuments(
   corpus: string,
@@ -165,7 +165,7 @@ export async function* readDocuments(
     try {
       for await (const document of documentsOfFile(file, textField, remarks, { ...options, from: begin })) {
         const { place } = document;
-        // Not every kind of file can be begun in its midst.
+        // Not every kind of file can be read from the middle.
         if (begin && place && place.row < begin.row) continue;
         yield place ? { ...document, place: { ...place, file: i, number } } : document;
         number++;

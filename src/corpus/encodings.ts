@@ -6,11 +6,11 @@ import { fileBegin, type TextBegin } from './text-position.js';
 import { type Packing, unpacked } from './unpacked.js';
 
 /**
- * The text of a file in pieces of at most about 128 Ki characters, none of which ends in a high surrogate; a byte order
- * mark at its beginning is left out.
+ * The text of a file in pieces of at most about 128 Ki characters, none of which ends in a high surrogate; a leading
+ * byte order mark is dropped.
  *
- * @param begin the byte to begin at, of files that are not packed; a byte order mark is added to it
- * @throws Refusal naming the first byte that is not text in this encoding, and the encoding that it looks like
+ * @param begin byte to start at, in uncompressed files; a byte order mark is added to it
+ * @throws Refusal naming the first byte that is invalid in this encoding, and the encoding it looks like
  */
 export async function* textOf(
   place: FilePlace,
@@ -48,7 +48,7 @@ const ENCODING_NAMES: Record<Encoding, string> = {
   'windows-1252': 'Windows-1252 text',
 };
 
-/** Bytes that are not text in the encoding; `at` counts from the first byte of all. */
+/** Bytes that are invalid in the encoding; `at` counts from the first byte. */
 class NotText extends Error {
   constructor(
     readonly at: number,
@@ -58,19 +58,19 @@ class NotText extends Error {
   }
 }
 
-/** Turns bytes into text, chunk by chunk. No text that it gives ends in a high surrogate. */
+/** Decodes bytes, chunk by chunk. No returned text ends in a high surrogate. */
 interface Decoder {
   /** @throws NotText */
   push(bytes: Buffer): string;
-  /** The text that was waiting for more bytes. @throws NotText where they end within a character */
+  /** The rest, which was waiting for more bytes. @throws NotText if they end within a character */
   end(): string;
 }
 
-/** Bytes of the beginning, by which an encoding is guessed. */
+/** Leading bytes used to guess an encoding. */
 const GUESSED_BYTES = 4096;
 const NOTHING = Buffer.alloc(0);
 
-/** Of a file's bytes from the first one; a byte order mark at the beginning is left out. */
+/** Decodes a file's bytes from the first one; drops a leading byte order mark. */
 function decoderOf(encoding: Encoding, begin: TextBegin): Decoder {
   switch (encoding) {
     case 'utf-8':
@@ -86,7 +86,7 @@ function decoderOf(encoding: Encoding, begin: TextBegin): Decoder {
 class Utf8 implements Decoder {
   private carry: Buffer = NOTHING;
   private head: Buffer = NOTHING;
-  /** Bytes before the carried ones. */
+  /** Bytes before the carried-over ones. */
   private before: number;
   private readonly start: number;
   private begun: boolean;
@@ -124,7 +124,7 @@ class Utf8 implements Decoder {
   }
 }
 
-/** Bytes up to the last character, which may continue in the next chunk. */
+/** Length up to the last complete character; the rest may continue in the next chunk. */
 export function wholeCharacters(bytes: Buffer): number {
   for (let back = 1; back <= Math.min(3, bytes.length); back++) {
     const byte = bytes[bytes.length - back]!;
@@ -136,9 +136,9 @@ export function wholeCharacters(bytes: Buffer): number {
 }
 
 /**
- * The first byte that is not UTF-8; −1 where there is none.
+ * The first byte that is not UTF-8; −1 if none.
  *
- * @param zeros count as such, too: a file of text has none, and UTF-16 is full of them
+ * @param zeros whether zero bytes count as invalid: text files have none, and UTF-16 is full of them
  */
 export function firstWrong(bytes: Buffer, zeros = true): number {
   const zero = zeros ? bytes.indexOf(0) : -1;
@@ -151,7 +151,7 @@ export function firstWrong(bytes: Buffer, zeros = true): number {
   }
 }
 
-/** Of 0x80 … 0x9f in Windows-1252; 0: not a character. https://encoding.spec.whatwg.org/index-windows-1252.txt */
+/** 0x80 … 0x9f in Windows-1252; 0: undefined. https://encoding.spec.whatwg.org/index-windows-1252.txt */
 const C1 = [
   ...[0x20ac, 0, 0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160, 0x2039, 0x0152, 0, 0x017d, 0],
   ...[
@@ -159,7 +159,7 @@ const C1 = [
     0x0178,
   ],
 ];
-const OTHER: Guess = { what: 'another encoding or binary data', remedy: 'Name the right --encoding, or give text.' };
+const OTHER: Guess = { what: 'another encoding or binary data', remedy: 'Give the right --encoding, or a text file.' };
 
 class OneByte implements Decoder {
   private before = 0;
@@ -188,15 +188,15 @@ class OneByte implements Decoder {
 
 const NO_MARK: Guess = {
   what: 'UTF-16 without a byte order mark, or another encoding',
-  remedy: 'Say which it is: --encoding utf-16le or --encoding utf-16be.',
+  remedy: 'Give it with --encoding utf-16le or --encoding utf-16be.',
 };
-const IS_UTF8: Guess = { what: 'UTF-8', remedy: 'Leave --encoding out.' };
-/** Bytes that would hardly be UTF-8 without a zero byte by chance, were they UTF-16. */
+const IS_UTF8: Guess = { what: 'UTF-8', remedy: 'Omit --encoding.' };
+/** Bytes that are unlikely to be valid UTF-8 without a zero byte if they were UTF-16. */
 const TELLING = 32;
 
 class Utf16 implements Decoder {
   private carry: Buffer = NOTHING;
-  /** Bytes before the carried ones. */
+  /** Bytes before the carried-over ones. */
   private before = 0;
   private order: 'le' | 'be' | undefined;
 
@@ -233,7 +233,7 @@ class Utf16 implements Decoder {
     if (wrong.length > 0) throw new NotText(this.before + mark + 2 * Math.min(...wrong), OTHER);
   }
 
-  /** Finds the order of bytes; how many the mark takes. */
+  /** Detects the byte order; returns the number of bytes of the mark. */
   private begin(bytes: Buffer): 0 | 2 {
     if (bytes.length === 0) return this.settle('le', 0);
     const mark =
@@ -243,7 +243,7 @@ class Utf16 implements Decoder {
     if (mark === undefined && utf8.length >= TELLING && firstWrong(utf8) < 0) throw new NotText(0, IS_UTF8);
     if (said === undefined) throw new NotText(0, NO_MARK);
     if (mark !== undefined && mark !== said) {
-      throw new NotText(0, { what: `UTF-16 of the other byte order`, remedy: `Say --encoding utf-16${mark}.` });
+      throw new NotText(0, { what: `UTF-16 of the opposite byte order`, remedy: `Use --encoding utf-16${mark}.` });
     }
     return this.settle(said, mark === undefined ? 0 : 2);
   }
@@ -254,13 +254,13 @@ class Utf16 implements Decoder {
   }
 }
 
-/** Whole code units. */
+/** Complete code units. */
 function unitsOf(bytes: Buffer, order: 'le' | 'be'): string {
   const even = bytes.subarray(0, bytes.length & ~1);
   return (order === 'le' ? even : Buffer.from(even).swap16()).toString('utf16le');
 }
 
-/** What bytes that are not text in the encoding asked for look like, and what to do about it. */
+/** What invalid bytes look like, and the remedy. */
 interface Guess {
   /** As in "it looks like …". */
   readonly what: string;
@@ -272,13 +272,13 @@ const convertRemedy = (flag: string, iconv: string) =>
 
 /** First bytes of files that are not text. */
 const SIGNATURES: readonly (readonly [bytes: readonly number[], what: string, remedy: string])[] = [
-  [[0x1f, 0x8b], 'a gzip-compressed file', 'Let its name end in .gz, such as .jsonl.gz or .txt.gz.'],
+  [[0x1f, 0x8b], 'a gzip-compressed file', 'Give it a name ending in .gz, such as .jsonl.gz or .txt.gz.'],
   [
     [0x28, 0xb5, 0x2f, 0xfd],
     'a Zstandard-compressed file',
-    'Let its name end in .zst, such as .jsonl.zst or .txt.zst.',
+    'Give it a name ending in .zst, such as .jsonl.zst or .txt.zst.',
   ],
-  [[0x50, 0x41, 0x52, 0x31], 'a Parquet file', 'Let its name end in .parquet.'],
+  [[0x50, 0x41, 0x52, 0x31], 'a Parquet file', 'Give it a name ending in .parquet.'],
   [[0x50, 0x4b, 0x03, 0x04], 'a ZIP archive', 'Unpack it and give the files.'],
   [[0x42, 0x5a, 0x68], 'a bzip2-compressed file', 'Unpack it: bunzip2.'],
   [[0xfd, 0x37, 0x7a, 0x58, 0x5a], 'an xz-compressed file', 'Unpack it: unxz.'],
@@ -296,13 +296,13 @@ const MIXED: Guess = {
 };
 const OTHER_ALPHABET: Guess = {
   what: 'an encoding of another alphabet, such as GB18030, Shift_JIS, EUC-KR or KOI8-R',
-  remedy: 'Convert it from what it is: iconv -f gb18030 -t utf-8.',
+  remedy: 'Convert it from its encoding: iconv -f gb18030 -t utf-8.',
 };
 
 /**
  * Guesses the encoding of a file that is not valid UTF-8.
  *
- * @param head its first bytes, some KiB
+ * @param head its first bytes, a few KiB
  * @param at bytes from the first invalid one on
  */
 export function guessEncoding(head: Uint8Array, at: Uint8Array): Guess {
@@ -314,13 +314,13 @@ export function guessEncoding(head: Uint8Array, at: Uint8Array): Guess {
   return narrow([head, at]);
 }
 
-/** Bytes from which on a pattern is told from chance. */
+/** Min bytes to distinguish a pattern from chance. */
 const TELLING_SAMPLE = 8;
 
 const littleEndian = (): Guess => ({ what: 'UTF-16 (little-endian)', remedy: convertRemedy('utf-16le', 'utf-16le') });
 const bigEndian = (): Guess => ({ what: 'UTF-16 (big-endian)', remedy: convertRemedy('utf-16be', 'utf-16be') });
 
-/** UTF-16 without a byte order mark: in most texts every other byte is often 0. */
+/** UTF-16 without a byte order mark: in most texts, many of the even or odd bytes are 0. */
 function wide(bytes: Uint8Array): Guess | undefined {
   const zeros = [0, 0];
   for (let i = 0; i < bytes.length; i++) if (bytes[i] === 0) zeros[i % 2]!++;
@@ -334,7 +334,7 @@ function wide(bytes: Uint8Array): Guess | undefined {
   return odd > even ? littleEndian() : bigEndian();
 }
 
-/** UTF-16 of a script beyond Latin: nearly all units are common characters in one byte order, and not in the other. */
+/** UTF-16 of a non-Latin script: nearly all units are common characters in one byte order, and not in the other. */
 function wideScript(bytes: Uint8Array): Guess | undefined {
   const units = bytes.length >> 1;
   const ascii = bytes.reduce((count, byte) => count + (byte >= 0x20 && byte < 0x7f ? 1 : 0), 0);
@@ -349,7 +349,7 @@ function wideScript(bytes: Uint8Array): Guess | undefined {
   return little > big ? littleEndian() : bigEndian();
 }
 
-/** Characters of living scripts: Latin to Thai, punctuation, kana, Han, Hangul, full-width forms. */
+/** Characters of scripts in use: Latin to Thai, punctuation, kana, Han, Hangul, full-width forms. */
 function isCommon(unit: number): boolean {
   if (unit < 0x20) return unit >= 0x09 && unit <= 0x0d;
   if (unit < 0xe80 || (unit >= 0x2000 && unit < 0x2070)) return true;
@@ -357,7 +357,7 @@ function isCommon(unit: number): boolean {
   return (unit >= 0x4e00 && unit < 0xa000) || (unit >= 0xac00 && unit < 0xd7b0) || unit >= 0xff00;
 }
 
-/** Zero bytes, or more control characters than text has. */
+/** Contains zero bytes, or more control characters than text does. */
 function isBinary(bytes: Uint8Array): boolean {
   let controls = 0;
   for (const byte of bytes) {
@@ -369,7 +369,7 @@ function isBinary(bytes: Uint8Array): boolean {
 
 const isLetter = (byte: number) => (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a;
 
-/** One byte per character, or UTF-8 in which a few bytes are damaged. */
+/** A single-byte encoding, or UTF-8 with a few damaged bytes. */
 function narrow(samples: readonly Uint8Array[]): Guess {
   let [sequences, invalid, c1, letters] = [0, 0, 0, 0];
   for (const bytes of samples) {
@@ -385,9 +385,10 @@ function narrow(samples: readonly Uint8Array[]): Guess {
     }
   }
   if (sequences > 2 * invalid) {
-    return { what: 'UTF-8 in which bytes are damaged', remedy: 'Drop them: iconv -f utf-8 -t utf-8 -c.' };
+    return { what: 'UTF-8 with damaged bytes', remedy: 'Drop them: iconv -f utf-8 -t utf-8 -c.' };
   }
-  // Languages of Latin-1 are written in ASCII, accents aside; read so, any other encoding is garbage without an error.
+  // Latin-1 languages are mostly ASCII, apart from accents; any other encoding would be read as garbage without an
+  // error.
   if (2 * (invalid + sequences) > letters) return OTHER_ALPHABET;
   if (4 * sequences > invalid) return MIXED;
   return c1 > 0
@@ -395,7 +396,7 @@ function narrow(samples: readonly Uint8Array[]): Guess {
     : { what: 'Latin-1', remedy: convertRemedy('latin-1', 'latin1') };
 }
 
-/** Bytes of the valid UTF-8 sequence at `i`; 0 where there is none. The Unicode Standard, table 3-7. */
+/** Length of the valid UTF-8 sequence at `i`; 0 if there is none. The Unicode Standard, table 3-7. */
 function sequenceLength(bytes: Uint8Array, i: number): number {
   const lead = bytes[i]!;
   if (lead < 0x80) return 1;
@@ -409,11 +410,11 @@ function sequenceLength(bytes: Uint8Array, i: number): number {
   return length;
 }
 
-/** What was unusual in a file and did not stop it from being read; said once it is closed. */
+/** Oddities of a file that did not prevent reading it; reported once it is closed. */
 export class Remarks {
-  /** Documents without a text: null where it belongs. */
+  /** Documents whose text is null. */
   private nulls = 0;
-  /** Halves of surrogate pairs, each read as U+FFFD. */
+  /** Unpaired surrogates, each read as U+FFFD. */
   private halves = 0;
   private firstHalf = '';
 
@@ -426,7 +427,9 @@ export class Remarks {
     this.nulls++;
   }
 
-  /** The text with every half of a surrogate pair replaced by U+FFFD: UTF-8, and so a tokenizer, has no such thing. */
+  /**
+   * The text with every unpaired surrogate replaced by U+FFFD: UTF-8, and therefore a tokenizer, cannot represent them.
+   */
   wellFormed(text: string, source: string): string {
     if (!LONE.test(text)) return text;
     return text.replace(LONES, () => {
@@ -437,7 +440,7 @@ export class Remarks {
 
   *lines(): Generator<string> {
     if (this.nulls > 0) {
-      yield `${this.file}: ${withCount(this.nulls, 'document')} with null in "${this.textField}" passed over`;
+      yield `${this.file}: ${withCount(this.nulls, 'document')} with null in "${this.textField}" skipped`;
     }
     if (this.halves > 0) {
       yield `${this.file}: ${withCount(this.halves, 'unpaired surrogate escape')} read as U+FFFD, the first at ${this.firstHalf}`;

@@ -21,28 +21,28 @@ const USUAL: ValueField = { field: USUAL_FIELD, flag: 'ids-field' };
 
 /** How the documents of a file are read. */
 export interface FileReading {
-  /** Key or column of conversations, where these are read instead of text. */
+  /** Key or column of conversations, if these are read instead of text. */
   readonly chatField?: string;
-  /** Is content that is a list of parts left as it is? */
+  /** Keep content that is a list of parts? */
   readonly chatParts?: boolean;
-  /** Key or column of token ids, where these are read instead of text; and what numbers of .bin files are. */
+  /** Key or column of token ids, if these are read instead of text, and the element type of .bin files. */
   readonly idsField?: string;
   readonly idsDtype?: IdsDType;
-  /** Of .txt, tables and JSON Lines; strings in Parquet are UTF-8. */
+  /** Encoding of .txt, tables and JSON Lines; strings in Parquet are UTF-8. */
   readonly encoding?: Encoding;
-  /** Hears what was passed over or replaced in each file, once that is closed. */
+  /** Told what was skipped or replaced in each file, once it is closed. */
   readonly say?: (line: string) => void;
-  /** Where reading begins; what comes before it in the file is read where it has to be. */
+  /** Where to start; earlier parts of the file are read if necessary. */
   readonly from?: CorpusBegin;
-  /** Characters of a JSON line that is held whole, at most. */
+  /** Max characters of a JSON line held in memory. */
   readonly shortLine?: number;
 }
 
 /**
  * The documents of one file: texts, conversations or token ids.
  *
- * @param textField the column or JSON key that holds the text
- * @throws Refusal naming file and place of a broken document
+ * @param textField the column or JSON key of the text
+ * @throws Refusal naming file and location of a broken document
  */
 export async function* documentsOfFile(
   file: CorpusFile,
@@ -59,7 +59,7 @@ export async function* documentsOfFile(
   const bytes = () => unpacked(placeOf(file), packing);
   if (kind === 'array') return yield* arrayDocuments(path, bytes(), idsDtype);
   if (kind === 'arrow') return yield* arrowDocuments(path, bytes(), { textField, idsField: reading.idsField }, remarks);
-  // What the file's first document decided holds for those behind it.
+  // The file's first document decides for all of it.
   const idsField = reading.idsField ?? (from?.ids ? USUAL_FIELD : undefined);
   if (idsField !== undefined) return yield* idsOfFile(file, idsField, remarks, encoding, begin);
   const place = placeOf(file);
@@ -69,7 +69,7 @@ export async function* documentsOfFile(
   }
   const text = textOf(place, packing, encoding, begin);
   if (!isLines(kind)) return yield* textsOfFile(file, text, textField, remarks, reading, begin);
-  // Standard input comes once: what is read until it is known which they are is read again from memory.
+  // Standard input can be read only once: what is read to detect the format is replayed from memory.
   const begun = new Begun(text);
   const texts = textsOfFile(file, begun.first(), textField, remarks, reading, begin);
   const ids = () => idsIn(valuesOfLines(path, begun.again(), USUAL, remarks, begin), USUAL_FIELD);
@@ -84,14 +84,14 @@ export async function* documentsOfFile(
   }
 }
 
-/** Where a file's text is begun to be read: in packed files, in other encodings and in tables, at its beginning. */
+/** Where to start reading a file's text: at its beginning for compressed files, other encodings and tables. */
 function beginOf({ kind, packing }: CorpusFile, { encoding = 'utf-8', from }: FileReading): TextBegin {
   const { row = 0, byte = 0 } = from ?? {};
   if (kind === 'parquet') return { row, byte: 0 };
   return kind === 'lines' && packing === 'none' && encoding === 'utf-8' ? { row, byte } : fileBegin();
 }
 
-/** Texts of a file that is not binary. */
+/** Texts of a non-binary file. */
 async function* textsOfFile(
   { path, kind }: CorpusFile,
   text: AsyncGenerator<string>,
@@ -108,7 +108,7 @@ async function* textsOfFile(
 
 const isLines = (kind: CorpusFile['kind']) => kind === 'lines' || kind === 'lines or text';
 
-/** Token ids of JSON Lines or Parquet. @throws Refusal where files of its kind have none */
+/** Token ids of JSON Lines or Parquet. @throws Refusal if files of its kind cannot contain any */
 async function* idsOfFile(
   file: CorpusFile,
   field: string,
@@ -119,8 +119,8 @@ async function* idsOfFile(
   const { path, kind, packing } = file;
   if (!isLines(kind) && kind !== 'parquet') {
     throw new Refusal(
-      `${path} holds text, and --ids-field reads token ids from JSON Lines, Parquet and Arrow.`,
-      'Convert it, or leave --ids-field out.',
+      `${path} contains text; --ids-field reads token ids from JSON Lines, Parquet and Arrow.`,
+      'Convert it, or omit --ids-field.',
       'corpus/ids-of-text',
     );
   }
@@ -144,7 +144,7 @@ async function* wholeText(path: string, text: AsyncGenerator<string>): AsyncGene
   }
 }
 
-/** Reads as JSON Lines what begins as they do, and says which it was. */
+/** Detects whether the text is JSON Lines, and reports the result. */
 async function* linesOrText(
   path: string,
   text: AsyncGenerator<string>,
@@ -153,6 +153,6 @@ async function* linesOrText(
   say: FileReading['say'],
 ): AsyncGenerator<Document> {
   const { isObject, text: all } = await beginsWithObject(text);
-  say?.(`${path} is read as ${isObject ? 'JSON Lines' : 'one plain text'}; --corpus-format says otherwise.`);
+  say?.(`${path} is read as ${isObject ? 'JSON Lines' : 'one plain text'}; override with --corpus-format.`);
   yield* isObject ? jsonLines(path, all, textField, remarks) : wholeText(path, all);
 }

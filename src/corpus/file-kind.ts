@@ -2,25 +2,25 @@ import { Refusal } from '../errors/refusal.js';
 import type { FilePlace, RemotePlace } from './remote-file.js';
 import type { Packing } from './unpacked.js';
 
-/** How documents lie in a file. */
+/** How documents are stored in a file. */
 type FileKind = 'lines' | 'text' | 'parquet' | 'csv' | 'tsv' | 'lines or text' | 'arrow' | 'array';
 
 export interface CorpusFile {
-  /** Its path, or what a file of the hub is called in messages. */
+  /** Its path, or for a hub file its name in messages. */
   readonly path: string;
-  /** Its path from the corpus's directory on; of a corpus that is one file, that file's name. */
+  /** Its path relative to the corpus's directory; if the corpus is a single file, that file's name. */
   readonly name: string;
-  /** As it lies on disk, or on the hub. */
+  /** Compression, on disk or on the hub. */
   readonly bytes: number;
   readonly kind: FileKind;
   readonly packing: Packing;
   /** Where it is on the hub, if it is. */
   readonly remote?: RemotePlace;
-  /** Tells its content from any other, where that is known without reading it: its path and hash on the hub. */
+  /** Identifies its content, if known without reading it: its path and hash on the hub. */
   readonly identity?: string;
 }
 
-/** Where a file of a corpus is read: standard input under a name that no file has. */
+/** Where a corpus file is read from; standard input has a name that no file has. */
 export const placeOf = ({ path, name, remote }: CorpusFile): FilePlace => remote ?? (name === '-' ? name : path);
 
 export interface SkippedFile {
@@ -29,14 +29,14 @@ export interface SkippedFile {
 }
 
 export interface CorpusFiles {
-  /** In the order in which they are read. */
+  /** In reading order. */
   readonly files: readonly CorpusFile[];
-  /** What a directory has besides them. */
+  /** Other files in the directory. */
   readonly skipped: readonly SkippedFile[];
-  /** Of a data set of the hub: what to know about it, and the reference that always means these files. */
+  /** For a hub data set: remarks about it, and the reference that always refers to these files. */
   readonly remarks?: readonly string[];
   readonly pinned?: string;
-  /** The tokenizer that made its token ids, where that is said. */
+  /** The tokenizer that made its token ids, if recorded. */
   readonly tokenizer?: string;
 }
 
@@ -55,15 +55,15 @@ const KINDS: Readonly<Record<string, FileKind>> = {
 };
 const PACKINGS: Readonly<Record<string, Packing>> = { gz: 'gzip', zst: 'zstd' };
 const ENDING = /\.(jsonl|ndjson|json|txt|csv|tsv|arrow|npy|bin|parquet)(?:\.(gz|zst))?$/i;
-/** Endings as messages have them. */
+/** Extensions as listed in messages. */
 export const READ_ENDINGS =
   '.jsonl, .ndjson, .json, .txt, .csv, .tsv, .arrow (each also .gz or .zst), .parquet, or, of token ids, .npy or .bin';
 
-/** Names in a dataset's directory that are about it. */
+/** Names in a dataset's directory that describe it. */
 const ABOUT =
   /^((readme|licen[cs]e|copying|notice|changelog|citation|authors|contributing)([._-][^.]*)?\.(txt|json)|dataset_infos?\.json|state\.json|sae_lens\.json)$/i;
 
-/** Kind and packing by the name; undefined where it has none of the endings that are read. */
+/** Kind and compression by name; undefined if its extension is not supported. */
 export function fileKindOf(name: string): Pick<CorpusFile, 'kind' | 'packing'> | undefined {
   const [, ending, packed] = ENDING.exec(name) ?? [];
   const kind = KINDS[ending?.toLowerCase() ?? ''];
@@ -71,13 +71,13 @@ export function fileKindOf(name: string): Pick<CorpusFile, 'kind' | 'packing'> |
   return kind && packing ? { kind, packing } : undefined;
 }
 
-/** Does the ending leave open whether it is text? Such a file is looked into beforehand. */
+/** Does the extension leave open whether it is text? Such a file is probed first. */
 export const isProbed = (name: string): boolean => /\.(json|csv|tsv)(\.(gz|zst))?$/i.test(name);
 
-/** Is this an array of numbers, most likely of something else? In a directory it is read where --ids-dtype is given. */
+/** Is this an array of numbers, most likely not token ids? In a directory it is only read if --ids-dtype is given. */
 export const isArray = (name: string): boolean => fileKindOf(name)?.kind === 'array';
 
-/** Why an entry of a directory is passed over by its name; undefined where it is not. */
+/** Why an entry of a directory is skipped because of its name; undefined if it is not. */
 export function aside(entry: string): string | undefined {
   if (entry.startsWith('._')) return 'macOS metadata';
   if (entry.startsWith('.')) return 'hidden';
@@ -85,7 +85,7 @@ export function aside(entry: string): string | undefined {
   return ABOUT.test(entry) ? 'about the data' : undefined;
 }
 
-/** The same name in two forms is most likely the same text twice, which would count twice. */
+/** The same name with two extensions is most likely the same text twice. */
 export function refuseDoubles(files: readonly CorpusFile[]): void {
   const forms = new Map<string, CorpusFile>();
   for (const file of files) {
@@ -93,8 +93,8 @@ export function refuseDoubles(files: readonly CorpusFile[]): void {
     const other = forms.get(stem);
     if (other) {
       throw new Refusal(
-        `${other.path} and ${file.path} look like the same text in two forms, which would be counted twice.`,
-        file.remote ? 'Name one of the forms: hf:OWNER/DATASET/PATH/*.parquet.' : 'Remove or rename one of them.',
+        `${other.path} and ${file.path} look like the same text in two formats, which would be counted twice.`,
+        file.remote ? 'Select one format: hf:OWNER/DATASET/PATH/*.parquet.' : 'Remove or rename one of them.',
         'corpus/same-text-twice',
       );
     }

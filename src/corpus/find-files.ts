@@ -15,13 +15,13 @@ import {
 import { savedFiles } from './ids/saved-dataset.js';
 import { BadLine } from './json-lines.js';
 
-/** Whether a file whose ending does not tell holds text: reads its first document. */
+/** Checks whether a file of ambiguous extension contains text: reads its first document. */
 export type Probe = (file: CorpusFile, encoding: Encoding) => Promise<void>;
 
-/** .json files of a data set of the hub that are looked into beforehand, at most. */
+/** Max .json files of a hub data set that are probed. */
 const MOST_PROBED = 64;
 
-/** Leaves out files that hold one JSON value, not JSON Lines, and tables without the column. */
+/** Omits files that contain a single JSON value instead of JSON Lines, and tables without the column. */
 export async function withoutOtherFiles(found: CorpusFiles, encoding: Encoding, probe: Probe): Promise<CorpusFiles> {
   const others = new Map<CorpusFile, NotText>();
   for (const file of found.files.filter(({ name }) => isProbed(name)).slice(0, MOST_PROBED)) {
@@ -34,7 +34,7 @@ export async function withoutOtherFiles(found: CorpusFiles, encoding: Encoding, 
     if (file.kind !== 'lines') throw refusal;
     throw new Refusal(
       `${file.path} is not JSON Lines: ${why}.`,
-      'Name files of another kind, or convert them.',
+      'Give files of another kind, or convert them.',
       'corpus/not-json-lines',
     );
   }
@@ -42,17 +42,16 @@ export async function withoutOtherFiles(found: CorpusFiles, encoding: Encoding, 
   return { ...found, files, skipped };
 }
 
-/** Files in a corpus, at most: all are listed before the first is read. */
+/** Max files in a corpus: all are listed before the first is read. */
 const MOST_FILES = 100_000;
-/** Directories within one another, at most. */
+/** Max nesting of directories. */
 const DEEPEST_DIRECTORY = 64;
 
 /**
- * The files of a corpus: the file itself, or those of a directory and the directories in it, in the order of their paths.
- * Links are followed.
+ * The files of a corpus: the file itself, or all files below a directory, sorted by path. Links are followed.
  *
- * @param arrays are .npy and .bin files read, too?
- * @throws Refusal when there is nothing to read, or something that is not a file, or the same text twice
+ * @param arrays whether .npy and .bin files are read, too
+ * @throws Refusal if there is nothing to read, something is not a file, or the same text occurs twice
  */
 export async function findCorpusFiles(
   path: string,
@@ -62,7 +61,7 @@ export async function findCorpusFiles(
 ): Promise<CorpusFiles> {
   const found = await stat(path).catch((cause) => {
     throw new Refusal(
-      `There is no corpus at ${path}.`,
+      `The corpus ${path} does not exist.`,
       `Give a file ending in ${READ_ENDINGS}, or a directory of such files.`,
       'corpus/none',
       {
@@ -87,7 +86,7 @@ export async function findCorpusFiles(
     const skipped = first ? ` (skipped: ${first.name}, ${first.why}${walk.skipped.length > 1 ? ', …' : ''})` : '';
     throw new Refusal(
       `${path} has no file ending in ${READ_ENDINGS}${skipped}.`,
-      'The ending tells how a corpus is read.',
+      'The extension determines how a file is read.',
       'corpus/nothing-to-read',
     );
   }
@@ -103,14 +102,14 @@ async function namedFile(path: string, encoding: Encoding, probe: Probe): Promis
   if (!how)
     throw new Refusal(
       `${path} does not end in ${READ_ENDINGS}.`,
-      'The ending tells how a corpus is read.',
+      'The extension determines how a file is read.',
       'corpus/unknown-ending',
     );
   const file = { path, name, bytes: await sizeOf(path), ...how };
   if (how.kind === 'parquet' && how.packing !== 'none') {
     throw new Refusal(
-      `${path} is Parquet, and compressed as a whole.`,
-      'Unpack it: Parquet compresses within.',
+      `${path} is a compressed Parquet file.`,
+      'Decompress it: Parquet has its own compression.',
       'corpus/packed-parquet',
     );
   }
@@ -138,14 +137,14 @@ async function sizeOf(path: string): Promise<number> {
 
 /** Why a file is not read as text. */
 interface NotText {
-  /** To be read after its name. */
+  /** Phrase to follow its name. */
   readonly why: string;
   readonly refusal: Refusal;
 }
 
 /**
- * Why a .json file or a table is not read: many of the first hold one value over many lines, or are about the data; many
- * of the second have other columns.
+ * Why a .json file or a table is not read: many .json files contain one value over many lines, or describe the data;
+ * many tables have other columns.
  */
 async function notText(file: CorpusFile, encoding: Encoding, probe: Probe): Promise<NotText | undefined> {
   try {
@@ -159,7 +158,7 @@ async function notText(file: CorpusFile, encoding: Encoding, probe: Probe): Prom
   }
 }
 
-/** Of tables: without the column, or where conversations or token ids are read, which tables do not have. */
+/** For tables: without the column, or not usable for conversations or token ids. */
 const NOT_TEXT = ['corpus/no-text-column', 'corpus/chat-of-text', 'corpus/ids-of-text'];
 
 class Walk {
@@ -172,8 +171,8 @@ class Walk {
   ) {}
 
   /**
-   * @param below path from the root on, '' or with a slash at its end
-   * @param around real paths of the directories around it, itself included
+   * @param below path relative to the root, '' or with a trailing slash
+   * @param around real paths of the enclosing directories, itself included
    */
   async into(below: string, around: readonly string[]): Promise<void> {
     for (const entry of (await this.entries(below)).sort()) {
@@ -205,7 +204,7 @@ class Walk {
 
   private async directory(name: string, around: readonly string[]): Promise<void> {
     const real = await realpath(join(this.root, name));
-    if (around.includes(real)) this.skipped.push({ name, why: 'a link to a directory around it' });
+    if (around.includes(real)) this.skipped.push({ name, why: 'a link to an enclosing directory' });
     else if (around.length > DEEPEST_DIRECTORY) {
       throw new Refusal(
         `${join(this.root, name)} is more than ${DEEPEST_DIRECTORY} directories deep.`,
@@ -217,11 +216,11 @@ class Walk {
 
   private async file(name: string, entry: string): Promise<void> {
     const how = fileKindOf(entry);
-    if (!how) this.skipped.push({ name, why: 'another ending' });
+    if (!how) this.skipped.push({ name, why: 'unsupported extension' });
     else if (how.kind === 'array' && !this.arrays) {
       this.skipped.push({ name, why: 'an array, read with --ids-dtype' });
     } else if (how.kind === 'parquet' && how.packing !== 'none') {
-      this.skipped.push({ name, why: 'Parquet that is compressed as a whole' });
+      this.skipped.push({ name, why: 'a compressed Parquet file' });
     } else {
       const path = join(this.root, name);
       this.files.push({ path, name, bytes: await sizeOf(path), ...how });
@@ -244,7 +243,7 @@ async function refuseSameFile(files: readonly CorpusFile[]): Promise<void> {
     const other = known.get(key);
     if (other) {
       throw new Refusal(
-        `${other.path} and ${file.path} are one file (a link), which would be counted twice.`,
+        `${other.path} and ${file.path} are the same file (a link), which would be counted twice.`,
         'Remove one of them.',
         'corpus/same-file-twice',
       );

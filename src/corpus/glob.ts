@@ -4,13 +4,13 @@ interface Token {
   readonly kind: 'one' | 'many' | 'directories';
 }
 
-/** Alternatives that braces may stand for, at most; further ones match nothing. */
+/** Max alternatives from braces; further ones match nothing. */
 const MOST_ALTERNATIVES = 64;
 
 /**
- * Does a path match? In a pattern, * stands for anything within a name, ** across directories, ? for a character,
- * [a-z] and [!a-z] for one of a set, and {a,b} for either. Patterns are written by anyone, so the time is bounded by the
- * product of both lengths.
+ * Matches paths against a pattern: * matches anything within a name, ** across directories, ? one character, [a-z] and
+ * [!a-z] one of a set, {a,b} either. Patterns may come from anyone, so the time is bounded by the product of both
+ * lengths.
  */
 export function globMatcher(pattern: string): (path: string) => boolean {
   const alternatives = withoutBraces(pattern).map(tokensOf);
@@ -65,12 +65,12 @@ function membersOf(set: string): (character: string) => boolean {
   return (character) => ranges.some(([first, last]) => first <= character && character <= last);
 }
 
-/** Follows all ways through the pattern at once. */
+/** Follows all paths through the pattern at once. */
 function matches(tokens: readonly Token[], path: string): boolean {
   let states = new Set<number>();
   const enter = (into: Set<number>, state: number) => {
     into.add(state);
-    // What may stand for nothing may be passed.
+    // Tokens that can match nothing may be skipped.
     for (let at = state; at < tokens.length && tokens[at]!.kind !== 'one'; at++) into.add(at + 1);
   };
   enter(states, 0);

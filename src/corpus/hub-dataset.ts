@@ -18,24 +18,24 @@ import { type HubReference, isPath, parseHubReference, pinnedReference } from '.
 import { type DatasetListing, datasetListing, keptDataset } from './kept-listing.js';
 import { RemoteFile } from './remote-file.js';
 
-/** Which data set, and in which order its files are read. */
+/** Which data set, and in which order to read its files. */
 interface HubCorpus {
   readonly corpus: string;
   readonly seed?: number;
   readonly offline?: boolean;
-  /** Keep what is read on disk, and read what is kept. */
+  /** Cache what is read on disk, and read from that cache. */
   readonly cacheCorpus?: boolean;
 }
 
-/** A listing serves the whole command, so that every part of it reads one commit. */
+/** Listings are cached for the whole command, so that every part of it reads the same commit. */
 const found = new Map<string, Promise<CorpusFiles>>();
 
 /**
- * The files of a data set of the hub: of one split of one configuration, or those that a path names. Their order is
- * mixed by the seed.
+ * The files of a hub data set: of one split of one configuration, or those matching a path. The seed shuffles their
+ * order.
  *
- * @param told settings of the hub; read from the environment where absent
- * @throws Refusal where there is no such data set, configuration, split or file, or it may not be read
+ * @param told settings of the hub; read from the environment if absent
+ * @throws Refusal if the data set, configuration, split or file does not exist, or is not accessible
  */
 export async function hubCorpus(
   { corpus, seed = 0, offline = false, cacheCorpus = false }: HubCorpus,
@@ -51,13 +51,13 @@ export async function hubCorpus(
   return listing;
 }
 
-/** The hub, and where what it answers is kept. */
+/** The hub, and where its responses are cached. */
 interface Hub {
   readonly settings: HubSettings;
   readonly cache: string | undefined;
 }
 
-/** Files of a data set at a commit, chosen. */
+/** The chosen files of a data set at a commit. */
 interface Chosen {
   readonly hub: DatasetListing;
   readonly commit: string;
@@ -71,13 +71,13 @@ async function listed(reference: HubReference, asked: Hub, seed: number): Promis
   const { files: read, skipped } = corpusFilesOf(files, hub, commit, asked);
   if (read.length === 0) throw nothingToRead(reference, files);
   refuseDoubles(read);
-  // A gated data set is listed to anyone.
+  // Anyone can list a gated data set.
   const [first] = read;
   await (await RemoteFile.open(first!.remote!)).read(0, Math.min(4, first!.bytes));
   const order = read.length === 1 ? [0] : [...new Generator(seed, Purpose.corpusFiles).permutation(read.length)];
   const converted = hub.asked.revision === CONVERTED;
   const pinned = converted ? undefined : pinnedReference(reference, commit);
-  const again = pinned === undefined ? '' : ` ${pinned} always means the same files.`;
+  const again = pinned === undefined ? '' : ` ${pinned} always refers to the same files.`;
   return {
     files: order.map((i) => read[i]!),
     skipped,
@@ -90,7 +90,7 @@ function corpusFilesOf(files: readonly DatasetFile[], hub: DatasetListing, commi
   const skipped: { name: string; why: string }[] = [];
   const read = files.flatMap(({ path, bytes, hash }): CorpusFile[] => {
     const how = fileKindOf(path);
-    const why = path.split('/').map(aside).find(Boolean) ?? (how ? undefined : 'another ending');
+    const why = path.split('/').map(aside).find(Boolean) ?? (how ? undefined : 'unsupported extension');
     if (!how || why !== undefined) {
       skipped.push({ name: path, why: why! });
       return [];
@@ -106,7 +106,7 @@ function corpusFilesOf(files: readonly DatasetFile[], hub: DatasetListing, commi
   return { files: read, skipped };
 }
 
-/** Files of the same content are kept once, whatever commit they are of. */
+/** Files with the same content are cached once, whatever their commit. */
 const keptName = (commit: string, path: string, bytes: number, hash?: string) =>
   hash === undefined ? createHash('sha256').update(`${commit}/${path}`).digest('hex') : `${hash}-${bytes}`;
 
@@ -136,12 +136,12 @@ async function chosenFiles(reference: HubReference, asked: Hub): Promise<Chosen>
   return convertedFiles(reference, asked, listing);
 }
 
-/** The files that a path or a pattern names. */
+/** The files that match a path or a pattern. */
 async function byPath(reference: HubReference, hub: DatasetListing, commit: string, pattern: string): Promise<Chosen> {
   if (reference.split !== undefined) {
     throw new Refusal(
-      `hf:${reference.dataset}/${pattern} names files, and ":${reference.split}" a split of a configuration.`,
-      'Leave one of the two out.',
+      `hf:${reference.dataset}/${pattern} selects files, but ":${reference.split}" a split of a configuration.`,
+      'Omit one of the two.',
       'corpus/path-and-split',
     );
   }
@@ -153,7 +153,7 @@ async function byPath(reference: HubReference, hub: DatasetListing, commit: stri
     const near = listing.slice(0, 5).map(({ path }) => path);
     throw new Refusal(
       `${reference.dataset} at revision "${reference.revision}" has no file ${pattern}.`,
-      near.length > 0 ? `There are ${near.join(', ')}${listing.length > 5 ? ', …' : ''}.` : 'Check the path.',
+      near.length > 0 ? `It has ${near.join(', ')}${listing.length > 5 ? ', …' : ''}.` : 'Check the path.',
       'corpus/no-such-file',
     );
   }
@@ -164,22 +164,22 @@ function chosenConfig({ dataset, part }: HubReference, configs: readonly Dataset
   const names = configs.map(({ name }) => name);
   if (part !== undefined) {
     const named = configs.find(({ name }) => name === part);
-    // A directory may be meant, or a configuration that only the hub's conversion has.
+    // It may be a directory, or a configuration that exists only in the hub's conversion.
     return named;
   }
   const usual = configs.find(({ isDefault }) => isDefault) ?? configs.find(({ name }) => name === 'default');
   if (usual) return usual;
   if (configs.length === 1) return configs[0];
   throw new Refusal(
-    `${dataset} has ${configs.length} configurations, and none is named: ${namesOf(names)}.`,
-    `Name one: hf:${dataset}/${names[0]}.`,
+    `${dataset} has ${configs.length} configurations, and none is given: ${namesOf(names)}.`,
+    `Give one: hf:${dataset}/${names[0]}.`,
     'corpus/which-configuration',
   );
 }
 
 const namesOf = (names: readonly string[]) => names.slice(0, 20).join(', ') + (names.length > 20 ? ', …' : '');
 
-/** The files of the split that is named, or of train. */
+/** The files of the requested split, or of train. */
 function bySplit(
   { dataset, split }: HubReference,
   hub: DatasetListing,
@@ -193,16 +193,16 @@ function bySplit(
   if (wanted === undefined || !files) {
     throw new Refusal(
       wanted === undefined
-        ? `${dataset} has several splits, and none is named: ${namesOf(names)}.`
+        ? `${dataset} has several splits, and none is given: ${namesOf(names)}.`
         : `${dataset} has no split ${wanted} (its splits: ${namesOf(names)}).`,
-      `Name one that is there: hf:${dataset}…:${names[0]}.`,
+      `Give one of these: hf:${dataset}…:${names[0]}.`,
       'corpus/no-split',
     );
   }
   return { hub, commit, files, as: `${of}split ${wanted}` };
 }
 
-/** The hub's own conversion, where the data set has no file that is read. */
+/** The hub's own conversion, if the data set has no supported files. */
 async function convertedFiles(reference: HubReference, asked: Hub, there: readonly DatasetFile[]): Promise<Chosen> {
   const { dataset, part, revision } = reference;
   const hub = datasetListing(asked.settings, dataset, CONVERTED, asked.cache);
@@ -220,20 +220,20 @@ async function convertedFiles(reference: HubReference, asked: Hub, there: readon
     if (names.length === 0 && part === undefined) throw nothingToRead(reference, there);
     throw new Refusal(
       config === undefined
-        ? `${dataset} has ${names.length} configurations, and none is named: ${namesOf(names)}.`
+        ? `${dataset} has ${names.length} configurations, and none is given: ${namesOf(names)}.`
         : `${dataset} at revision "${revision}" has no configuration or directory ${config}${names.length > 0 ? ` (its configurations: ${namesOf(names)})` : ''}.`,
-      names.length > 0 ? `Name one that is there: hf:${dataset}/${names[0]}.` : 'Check the name on its page.',
+      names.length > 0 ? `Give one of these: hf:${dataset}/${names[0]}.` : 'Check the name on its page.',
       'corpus/which-configuration',
     );
   }
   const splits = new Map<string, DatasetFile[]>();
   for (const file of chosen) {
-    // Of large data sets only a beginning is converted.
+    // For large data sets, only the beginning is converted.
     const split = file.path.split('/')[1]!.replace(/^partial-/, '');
     splits.set(split, [...(splits.get(split) ?? []), file]);
   }
   const partial = chosen.some(({ path }) => path.split('/')[1]!.startsWith('partial-'));
-  const what = `from the hub's conversion to Parquet (${CONVERTED}${partial ? ', a beginning of the data set' : ''}), configuration ${config}, `;
+  const what = `from the hub's conversion to Parquet (${CONVERTED}${partial ? ', only the beginning of the data set' : ''}), configuration ${config}, `;
   return bySplit(reference, hub, info.commit, splits, what);
 }
 

@@ -2,12 +2,12 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { checkRevision, isModelId } from '../hub/cache.js';
 import { fileKindOf } from './file-kind.js';
 
-/** A data set of the hub, as `--corpus` names it. */
+/** A hub data set, as given in `--corpus`. */
 export interface HubReference {
   /** owner/name. */
   readonly dataset: string;
   readonly revision: string;
-  /** What follows the first slash: a configuration, a directory, a file or a pattern of files. */
+  /** The part after the first slash: a configuration, a directory, a file or a pattern of files. */
   readonly part?: string;
   readonly split?: string;
 }
@@ -16,13 +16,13 @@ const PREFIX = 'hf:';
 
 const FORMS = 'hf:OWNER/DATASET[@REVISION][/CONFIGURATION][:SPLIT], or hf:OWNER/DATASET[@REVISION]/PATH/*.parquet';
 
-/** Does --corpus name a data set of the hub? */
+/** Is this --corpus a hub data set? */
 export const isHubCorpus = (corpus: string): boolean => corpus.startsWith(PREFIX);
 
 /**
- * A slash in a revision is written %2F.
+ * A slash in a revision is written as %2F.
  *
- * @throws UsageRefusal where it is not a reference
+ * @throws UsageRefusal if it is not a valid reference
  */
 export function parseHubReference(corpus: string): HubReference {
   const found = /^hf:([^/@:]+\/[^/@:]+)(?:@([^/@:]+))?(?:\/([^:]+))?(?::([^/:]+))?$/.exec(corpus);
@@ -50,10 +50,10 @@ function decodedOrUndefined(text: string): string | undefined {
   }
 }
 
-/** The reference at a commit, which always means the same files. */
+/** The reference at a commit, which always refers to the same files. */
 export function pinnedReference({ dataset, part, split }: HubReference, commit: string): string {
   return `${PREFIX}${dataset}@${commit}${part === undefined ? '' : `/${part}`}${split === undefined ? '' : `:${split}`}`;
 }
 
-/** Is this part of a reference a path or a pattern of files, and not a configuration? */
+/** Is this part of a reference a path or a pattern of files rather than a configuration? */
 export const isPath = (part: string): boolean => /[/*?[\]{}]/.test(part) || fileKindOf(part) !== undefined;

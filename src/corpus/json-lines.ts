@@ -4,20 +4,20 @@ import type { Document } from './contexts.js';
 import type { Remarks } from './encodings.js';
 import { fileBegin } from './text-position.js';
 
-/** Characters of a line that is held whole, at most. */
+/** Max characters of a line held in memory. */
 const SHORT_LINE = 2 ** 20;
-/** Characters of a longer line that are taken at a time, and of a piece of its text, at most. */
+/** Characters of a longer line processed at a time, and max characters per piece of its text. */
 const LONGEST_PIECE = 2 ** 18;
-/** Characters of a key in a message. */
+/** Max characters of a key in a message. */
 const KEY_SHOWN = 60;
 
 /**
- * Documents of JSON Lines, one per line. Lines end in LF or CR LF. (Node's readline also ends lines at U+2028, which JSON
- * strings may hold.) A longer line than `short` is never held: its text passes through as it is read.
+ * Documents of JSON Lines, one per line. Lines end in LF or CR LF. (Node's readline also splits lines at U+2028, which
+ * JSON strings may contain.) A line longer than `short` is never held in memory: its text is passed on as it is read.
  *
  * @param text of the file, in pieces
- * @param begin where it begins
- * @throws Refusal naming file and line, its cause a BadLine
+ * @param begin position at which `text` starts
+ * @throws Refusal naming file and line, caused by a BadLine
  */
 export async function* jsonLines(
   file: string,
@@ -44,7 +44,7 @@ export async function* jsonLines(
   }
 }
 
-/** The text of a line; undefined where there is none to be read. */
+/** The text of a line; undefined if there is none to read. */
 function shortLine(line: string, source: string, textField: string, remarks: Remarks): string | undefined {
   const text = valueOfLine(line, source, textField, 'text-field', isText);
   if (text === null) {
@@ -57,11 +57,11 @@ function shortLine(line: string, source: string, textField: string, remarks: Rem
 const isText = (value: unknown) => typeof value === 'string';
 
 /**
- * What a line has under a key: null where it has that, undefined where the line is empty.
+ * The value of a key in a line: null if it is null, undefined if the line is empty.
  *
- * @param flag that names the key
- * @param isWanted is it of the kind that is read?
- * @throws Refusal where the line is not JSON, or has nothing of the kind under the key
+ * @param flag flag that names the key
+ * @param isWanted whether a value has the right type
+ * @throws Refusal if the line is not JSON, or has no value of that type under the key
  */
 export function valueOfLine<T>(
   line: string,
@@ -101,7 +101,9 @@ async function* longLine(
       throw cause instanceof BadLine ? refusedLine(cause, source, textField) : cause;
     }
   };
-  /** Reads on until the text begins or ends, or the line ends, or there is some text; false where the line is over. */
+  /**
+   * Reads on until the text begins or ends, or the line ends, or some text is available; false once the line is over.
+   */
   const advance = async () => {
     if (!over) over = !(await checked(() => lines.feed(machine)));
     return !over;
@@ -110,7 +112,7 @@ async function* longLine(
   if (machine.text === 'within') {
     const pieces = textPieces(machine, advance, (piece) => remarks.wellFormed(piece, source));
     yield { pieces, source, place };
-    // A caller that did not read it to its end continues with the next line.
+    // If the caller did not read it to the end, continue with the next line.
     for await (const _ of pieces);
     while (machine.text === 'within' && (await advance())) machine.take();
   }
@@ -137,7 +139,7 @@ async function* textPieces(
 
 /**
  * @param field key that was looked for
- * @param flag that names it
+ * @param flag flag that names it
  */
 function refusedLine(cause: BadLine, source: string, field: string, flag: FieldFlag = 'text-field'): Refusal {
   const { fault } = cause;
@@ -151,7 +153,7 @@ function refusedLine(cause: BadLine, source: string, field: string, flag: FieldF
     case 'too deep':
       return new Refusal(
         `${source} is nested too deeply.`,
-        'Keep little more than the text in each line.',
+        'Remove deeply nested values from the line.',
         'corpus/nested-too-deeply',
         { cause },
       );
@@ -160,7 +162,7 @@ function refusedLine(cause: BadLine, source: string, field: string, flag: FieldF
       const keys = shown.length > 0 ? shown.join(', ') : 'no keys';
       return new Refusal(
         `${source} has no ${flag === 'text-field' ? 'text' : 'list'} in "${field}" (it has: ${keys}).`,
-        `Name the key with --${flag}.`,
+        `Give the key with --${flag}.`,
         'corpus/no-text',
         { cause },
       );
@@ -168,34 +170,34 @@ function refusedLine(cause: BadLine, source: string, field: string, flag: FieldF
   }
 }
 
-/** Lines of a text that comes in pieces. */
+/** Splits text that arrives in pieces into lines. */
 export class LinesOfText {
-  /** What has come and not been taken. */
+  /** Received but not yet consumed. */
   private chunk = '';
   private at = 0;
-  /** Bytes of what has been taken, and up to where in `chunk` they are counted. */
+  /** Bytes consumed before `chunk`, and the offset in `chunk` up to which they are counted. */
   private bytes = 0;
   private counted = 0;
 
-  /** @param begin where the text begins */
+  /** @param begin position at which the text starts */
   constructor(
     private readonly text: AsyncGenerator<string>,
     private readonly begin = fileBegin(),
   ) {}
 
-  /** Bytes before the line that begins here, as UTF-8. */
+  /** UTF-8 bytes before the current line. */
   get byte(): number {
     this.count();
     return this.begin.byte + this.bytes;
   }
 
-  /** A chunk, and what was taken up to a line's end, is of whole characters. */
+  /** Chunks, and text consumed up to a line end, consist of complete characters. */
   private count(): void {
     this.bytes += Buffer.byteLength(this.chunk.slice(this.counted, this.at));
     this.counted = this.at;
   }
 
-  /** Does another line begin? */
+  /** Is there another line? */
   async more(): Promise<boolean> {
     while (this.at === this.chunk.length) {
       const { value, done } = await this.text.next();
@@ -208,9 +210,9 @@ export class LinesOfText {
     return true;
   }
 
-  /** The line that begins here, without its end; undefined, and nothing taken, where it is longer than `most`. */
+  /** The current line without its line end; undefined, with nothing consumed, if it is longer than `most`. */
   async take(most: number): Promise<string | undefined> {
-    // A line of many pieces must not be searched anew with each.
+    // A line of many pieces must not be searched from its start with each piece.
     const pieces: string[] = [];
     let length = 0;
     this.count();
@@ -236,7 +238,7 @@ export class LinesOfText {
     }
   }
 
-  /** Gives the line that has been begun to `machine` as far as that goes; false where the line is over. */
+  /** Feeds the current line to `machine` as far as it goes; false once the line is over. */
   async feed(machine: LongLine): Promise<boolean> {
     if (!(await this.more())) return false;
     const end = this.chunk.indexOf('\n', this.at);
@@ -251,7 +253,7 @@ export class LinesOfText {
   }
 }
 
-/** What makes a line unusable. */
+/** Why a line is unusable. */
 type LineFault =
   | { readonly kind: 'not JSON' }
   | { readonly kind: 'no text'; readonly keys: readonly string[] }
@@ -267,11 +269,11 @@ export class BadLine extends Error {
   }
 }
 
-/** Keys that a message lists. */
+/** Max keys listed in a message. */
 const KEYS_SHOWN = 20;
-/** Characters of a key or number that are kept: of a longer key, its beginning and that it is longer. */
+/** Max characters kept of a key or number; a longer key keeps its beginning and a mark that it is longer. */
 const KEPT_BYTES = 65_536;
-/** Objects and lists within one another, at most. */
+/** Max nesting of objects and lists. */
 const DEEPEST_VALUE = 10_000;
 const ESCAPES: Readonly<Record<string, string>> = {
   ...{ '"': '"', '\\': '\\', '/': '/', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' },
@@ -293,32 +295,32 @@ type State =
   | 'end';
 
 /**
- * Reads a line that is too long to be held: takes its characters piece by piece, checks that it is JSON (RFC 8259), and
- * gives the string under one key of its outermost object as it comes. It has the same results as JSON.parse, but for a
- * key that is there twice, which is refused: its first text has left by then.
+ * Reads a line too long to hold in memory: consumes its characters piece by piece, checks that it is JSON (RFC 8259),
+ * and returns the string under one key of its outermost object as it arrives. Equivalent to JSON.parse, except that a
+ * repeated key is refused: its first text has already been passed on.
  */
 class LongLine {
-  /** Has the text begun, and ended? */
+  /** Has the text started, and ended? */
   text: 'before' | 'within' | 'after' = 'before';
-  /** The key is there with null instead of a text. */
+  /** The key's value is null instead of a text. */
   isNull = false;
-  /** Nothing but white space so far. */
+  /** Only white space so far. */
   empty = true;
   private state: State = 'value';
-  /** Of every object or list around the place: is it an object? */
+  /** For every enclosing object or list: is it an object? */
   private readonly around: boolean[] = [];
   private readonly keys: string[] = [];
   private role: 'key' | 'text' | 'other' = 'other';
-  /** The key, number or word under way. */
+  /** The current key, number or word. */
   private held = '';
   private hex = '';
   private out: string[] = [];
-  /** The value that comes is that of the wanted key. */
+  /** The next value is that of the wanted key. */
   private wanted = false;
 
   constructor(private readonly field: string) {}
 
-  /** The pieces of the text since the last call. */
+  /** Pieces of the text since the last call. */
   take(): string {
     const text = this.out.join('');
     this.out = [];
@@ -326,8 +328,8 @@ class LongLine {
   }
 
   /**
-   * Takes characters from `from` on, as far as the text's first or last quote or the end of `chunk`, which has no line
-   * feed.
+   * Consumes characters from `from` on, up to the text's opening or closing quote or the end of `chunk`, which contains
+   * no line feed.
    *
    * @returns where it stopped
    * @throws BadLine
@@ -347,7 +349,7 @@ class LongLine {
     return at;
   }
 
-  /** The line is over. @throws BadLine */
+  /** Call at the end of the line. @throws BadLine */
   end(): void {
     if (this.empty) return;
     if (this.state === 'word') this.wordEnds();
@@ -389,7 +391,7 @@ class LongLine {
       this.around.push(character === '{');
       this.state = character === '{' ? 'first key' : 'first element';
     } else {
-      // Of a wanted value only null can come to an end.
+      // Of the possible values of the wanted key, only null ends here.
       this.isNull ||= wanted;
       this.held = character;
       this.state = 'word';
@@ -406,7 +408,7 @@ class LongLine {
   }
 
   private inString(chunk: string, from: number): number {
-    // A quote, a backslash, or a control character, which strings have escaped only.
+    // A quote, a backslash, or a control character, which strings may only contain escaped.
     const special = /["\\]|[^\u0020-\uffff]/g;
     special.lastIndex = from;
     const found = special.exec(chunk);

@@ -9,22 +9,22 @@ import { type DatasetFile, DatasetHub, type DatasetInfo } from '../hub/dataset.j
 import type { HubSettings } from '../hub/request.js';
 import { makeKeptDirectory } from './kept-directory.js';
 
-/** What is asked of the hub about a data set. */
+/** Hub queries about a data set. */
 export type DatasetListing = Pick<DatasetHub, 'asked' | 'info' | 'files' | 'addressOf'>;
 
 const infoSchema = z.object({ commit: z.string().regex(/^[0-9a-f]{40}$/), card: z.unknown().optional() });
 const filesSchema = z.array(z.object({ path: z.string(), bytes: z.int().nonnegative(), hash: z.string().optional() }));
 
-/** Where text of a data set is kept, by the hub that it is from. */
+/** Directory of a data set's cached text, by hub. */
 export function keptDataset({ endpoint }: HubSettings, dataset: string): string {
   const hub = encodeURIComponent(endpoint).slice(0, 200);
   return join(cacheDirectory('text of the hub', 'corpus/no-cache'), 'corpora', hub, dataset.replace('/', '--'));
 }
 
 /**
- * What the hub says of a data set at a revision. Answers are kept, so that a later command can do without the hub.
+ * The hub's answers about a data set at a revision. They are cached, so that a later command can work offline.
  *
- * @param directory where they are kept; undefined where they are not
+ * @param directory of the cache; undefined if answers are not cached
  */
 export function datasetListing(
   settings: HubSettings,
@@ -40,7 +40,7 @@ export function datasetListing(
     asked: hub.asked,
     info: async () => {
       const info = (await kept.answer(nameOf(revision), infoSchema, () => hub.info())) as DatasetInfo;
-      // A command may be told the commit, or tell it to a thread.
+      // A command may be given the commit, or pass it to a thread.
       if (!settings.offline && revision !== info.commit) await kept.keep(nameOf(info.commit), info);
       return info;
     },
@@ -59,13 +59,13 @@ export function datasetListing(
 
 /** Answers on disk, each with its SHA-256. */
 class KeptAnswers {
-  /** @param offline what they are of, where the hub is not asked */
+  /** @param offline name of the data set in messages, if the hub must not be queried */
   constructor(
     private readonly directory: string,
     private readonly offline: string | undefined,
   ) {}
 
-  /** The hub's answer, or where it is not asked the one that was kept. @throws Refusal where there is none */
+  /** The hub's answer, or offline the cached one. @throws Refusal if there is none */
   async answer<T>(name: string, schema: z.ZodType<T>, ask: () => Promise<T>): Promise<T> {
     if (this.offline !== undefined) return this.kept(join(this.directory, name), schema);
     const value = await ask();
@@ -85,11 +85,11 @@ class KeptAnswers {
       const { sha256: expected, text } = JSON.parse(whole ?? '{}') as { sha256?: string; text?: string };
       if (text !== undefined && sha256(text) === expected) return schema.parse(JSON.parse(text));
     } catch {
-      // Damaged, which is as good as missing.
+      // Damaged, which is treated as missing.
     }
     throw new Refusal(
-      `${this.offline} is read from the hub, --offline or HF_HUB_OFFLINE says not to ask it, and nothing of it is kept.`,
-      'Run once with --cache-corpus where there is a network; or download the files, and give their directory.',
+      `${this.offline} is a hub data set, but --offline or HF_HUB_OFFLINE is set and nothing of it is cached.`,
+      'Run once with --cache-corpus and network access; or download the files and give their directory.',
       'corpus/offline',
     );
   }

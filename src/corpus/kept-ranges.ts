@@ -6,7 +6,7 @@ import { makeKeptDirectory } from './kept-directory.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** From byte … to byte, the last left out. */
+/** First byte and last byte (exclusive). */
 type Range = readonly [start: number, end: number];
 
 interface Kept {
@@ -18,8 +18,8 @@ interface Kept {
 const NAME = /^(\d{1,15})-(\d{1,15})-([0-9a-f]{64})$/;
 
 /**
- * Parts of a file of the hub that are kept on disk, each in a file that is named after its range and its SHA-256:
- * START-END-HASH. A part whose bytes are not those of its name is removed, and counts as missing.
+ * Cached ranges of a hub file, each in a file named after its range and SHA-256: START-END-HASH. A file whose contents
+ * do not match its name is removed and counts as missing.
  */
 export class KeptRanges {
   private constructor(
@@ -28,8 +28,8 @@ export class KeptRanges {
   ) {}
 
   /**
-   * @param readOnly nothing will be fetched: the directory is not made
-   * @throws Refusal where the directory cannot be made
+   * @param readOnly nothing will be fetched: the directory is not created
+   * @throws Refusal if the directory cannot be created
    */
   static async open(directory: string, readOnly = false): Promise<KeptRanges> {
     if (!readOnly) await makeKeptDirectory(directory);
@@ -43,9 +43,9 @@ export class KeptRanges {
   }
 
   /**
-   * Bytes of a range: those that are kept, and between them those that are fetched, which are kept from then on.
+   * Bytes of a range: cached parts, and in between fetched ones, which are then cached.
    *
-   * @param fetch asks for a range
+   * @param fetch fetches a range
    */
   async read(start: number, end: number, fetch: (start: number, end: number) => Promise<Bytes>): Promise<Bytes> {
     const bytes = new Uint8Array(end - start);
@@ -61,7 +61,7 @@ export class KeptRanges {
     return bytes;
   }
 
-  /** The part that reaches farthest from a byte on; undefined where none has it. */
+  /** The cached part that extends furthest from a byte on; undefined if none contains it. */
   private at(byte: number): Kept | undefined {
     let best: Kept | undefined;
     for (const one of this.kept) {
@@ -76,7 +76,7 @@ export class KeptRanges {
     return starts.reduce((least, start) => Math.min(least, start), Number.POSITIVE_INFINITY);
   }
 
-  /** Its bytes; undefined where they are not what was kept, or cannot be read. What is damaged is removed. */
+  /** Its bytes; undefined if they are damaged or not readable. Damaged files are removed. */
   private async bytesOf(kept: Kept): Promise<Uint8Array | undefined> {
     const path = join(this.directory, kept.file);
     const bytes = await readFile(path).catch(() => undefined);
@@ -84,7 +84,7 @@ export class KeptRanges {
     if (bytes?.length === end - start && sha256Of(bytes) === kept.sha256) return bytes;
     const at = this.kept.indexOf(kept);
     if (at >= 0) this.kept.splice(at, 1);
-    // Of what could not be read now, nobody knows that it is damaged.
+    // A read error does not prove damage.
     if (bytes) await rm(path, { force: true }).catch(() => {});
     return undefined;
   }

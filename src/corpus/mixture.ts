@@ -4,7 +4,7 @@ import type { Generator } from '../random/generator.js';
 import type { documentsSchema } from '../sae/training-record.js';
 import type { Document } from './contexts.js';
 
-/** Flags that name corpora, and how they are mixed. */
+/** Flags that name corpora and how to mix them. */
 interface MixtureFlags {
   readonly corpus?: readonly string[];
   readonly corpusWeights?: readonly number[];
@@ -13,14 +13,14 @@ interface MixtureFlags {
 
 export type Mixture = Readonly<NonNullable<z.infer<typeof documentsSchema>['mixture']>>;
 
-/** What a corpus, or a mixture of several, is called in messages and records. */
+/** Name of a corpus, or a mixture of several, in messages and records. */
 export function corpusName(flags: MixtureFlags): string {
   const [first = ''] = flags.corpus ?? [];
   const mixture = mixtureOf(flags);
   return mixture ? mixture.sources.map(({ corpus, weight }) => `${corpus} (${weight})`).join(' + ') : first;
 }
 
-/** The mixture that flags describe; undefined of one corpus. */
+/** The mixture given by flags; undefined for one corpus. */
 export function mixtureOf({ corpus = [], corpusWeights = [], mixtureStop }: MixtureFlags): Mixture | undefined {
   if (corpus.length < 2) return undefined;
   return {
@@ -29,19 +29,19 @@ export function mixtureOf({ corpus = [], corpusWeights = [], mixtureStop }: Mixt
   };
 }
 
-/** @throws UsageRefusal where weights and corpora do not fit one another, or a corpus is named twice */
+/** @throws UsageRefusal if weights and corpora do not match, or a corpus is given twice */
 export function checkMixture({ corpus = [], corpusWeights, mixtureStop }: MixtureFlags): void {
   const flag = corpusWeights ? '--corpus-weights' : mixtureStop ? '--mixture-stop' : undefined;
   if (corpus.length < 2 && flag !== undefined) {
     throw new UsageRefusal(
-      `${flag} is for several corpora, and one is given.`,
-      'Repeat --corpus, or leave it out.',
+      `${flag} requires several corpora, but only one is given.`,
+      'Repeat --corpus, or omit the flag.',
       'corpus/mixture-of-one',
     );
   }
   if (corpusWeights && corpusWeights.length !== corpus.length) {
     throw new UsageRefusal(
-      `--corpus-weights has ${corpusWeights.length} ${corpusWeights.length === 1 ? 'number' : 'numbers'}, and ${corpus.length} corpora are given.`,
+      `--corpus-weights has ${corpusWeights.length} ${corpusWeights.length === 1 ? 'number' : 'numbers'}, but ${corpus.length} corpora are given.`,
       'Give as many weights as corpora, in the same order.',
       'corpus/weights',
     );
@@ -49,14 +49,14 @@ export function checkMixture({ corpus = [], corpusWeights, mixtureStop }: Mixtur
   const twice = corpus.find((name, i) => corpus.indexOf(name) < i);
   if (twice !== undefined) {
     throw new UsageRefusal(
-      `--corpus ${twice} is given twice, and its text would be counted twice.`,
-      'Name it once, with a larger weight.',
+      `--corpus ${twice} is given twice, so its text would count twice.`,
+      'Give it once, with a larger weight.',
       'corpus/same-text-twice',
     );
   }
 }
 
-/** One corpus of a mixture, as it is read. */
+/** One corpus of a mixture, being read. */
 interface Source {
   readonly corpus: string;
   readonly weight: number;
@@ -71,11 +71,11 @@ interface Going extends Source {
 }
 
 /**
- * Documents of several corpora, so that the tokens of each are in proportion to its weight at every moment, to within
- * the longest documents: the next one comes from a corpus that is not ahead of its share, by lot among those. Where a
- * corpus ends, the others share its weight from then on.
+ * Interleaves documents of several corpora so that the token counts are always in proportion to the weights, up to the
+ * longest documents: the next document is drawn at random from the corpora not ahead of their share. When a corpus
+ * ends, the others share its weight from then on.
  *
- * @param say told where a corpus ends
+ * @param say told when a corpus ends
  */
 export async function* interleaved(
   sources: readonly Source[],
@@ -98,7 +98,7 @@ export async function* interleaved(
       }
       going = going.filter((source) => source !== next);
       if (stop === 'first') {
-        say(`${next.corpus} has ended, and the mixture with it (--mixture-stop first).`);
+        say(`${next.corpus} has ended, which ends the mixture (--mixture-stop first).`);
         return;
       }
       if (going.length > 0) say(`${next.corpus} has ended; the other corpora share its weight from here on.`);
@@ -109,14 +109,14 @@ export async function* interleaved(
   }
 }
 
-/** A source that has no more than its share, by lot in proportion to weights. */
+/** A source that is not ahead of its share, drawn at random in proportion to the weights. */
 function drawn(going: readonly Going[], generator: Generator): Going {
   const sum = (of: readonly Going[], value: (source: Going) => number) =>
     of.reduce((total, source) => total + value(source), 0);
   const weights = sum(going, ({ weight }) => weight);
   const tokens = sum(going, (source) => source.tokens);
   const behind = going.filter((source) => source.tokens * weights <= source.weight * tokens);
-  // Rounding may leave none.
+  // Rounding errors may leave none.
   const open = behind.length > 0 ? behind : going;
   let at = generator.uniform() * sum(open, ({ weight }) => weight);
   for (const source of open) {

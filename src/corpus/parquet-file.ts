@@ -6,9 +6,9 @@ import { openRegular } from '../disk/input-file.js';
 import { type ByteRange, type ByteSource, type FilePlace, RemoteFile } from './remote-file.js';
 import { checkFrame } from './unpacked.js';
 
-// A Parquet file before its columns: bytes, footer, and what its row groups say of themselves.
+// The parts of a Parquet file above its columns: bytes, footer, and row group metadata.
 
-/** Bytes of an unpacked page, at most; writers make them of 1 MiB to 100 MB. */
+/** Max bytes of a decompressed page; writers make pages of 1 MiB to 100 MB. */
 export const MOST_PAGE = 2 ** 29;
 /** Opens a file, on disk or on the hub, and reads its footer. */
 export async function openParquet(place: FilePlace): Promise<{ source: ByteSource; metadata: FileMetaData }> {
@@ -24,14 +24,14 @@ export async function openParquet(place: FilePlace): Promise<{ source: ByteSourc
 
 async function openLocal(path: string): Promise<ByteSource> {
   const opened = await openRegular(path);
-  if (!opened) throw new Error('it is not there');
+  if (!opened) throw new Error('it does not exist');
   const { handle, size } = opened;
   return { size, read: (start, end) => bytesBetween(handle, start, end), close: () => handle.close() };
 }
 
-/** Bytes at the end of a file of the hub that are asked for first; most footers fit, and others take a second request. */
+/** Bytes at the end of a hub file to fetch first; most footers fit, others take a second request. */
 const REMOTE_FOOTER = 2 ** 15;
-/** Bytes of a footer, at most: its length is only claimed. */
+/** Max bytes of a footer: its length field is not trusted. */
 const MOST_FOOTER = 2 ** 28;
 
 async function footerOf(source: ByteSource, initialFetchSize?: number): Promise<FileMetaData> {
@@ -45,7 +45,7 @@ async function footerOf(source: ByteSource, initialFetchSize?: number): Promise<
 
 type ColumnChunk = FileMetaData['row_groups'][number]['columns'][number];
 
-/** Where the pages of a column of a row group are. @throws Error where that is not in this file */
+/** Byte range of a column's pages in a row group. @throws Error if that is not in this file */
 export function chunkRange({ meta_data: column, file_path }: ColumnChunk, size: number): ByteRange {
   if (file_path) throw new Error('its rows are in another file');
   const { dictionary_page_offset: dictionaryAt, data_page_offset: dataAt, total_compressed_size } = column!;
@@ -56,10 +56,10 @@ export function chunkRange({ meta_data: column, file_path }: ColumnChunk, size: 
 }
 
 /**
- * Where a row is.
+ * Locates a row.
  *
- * @param sizes rows of each row group
- * @returns row groups before it, and rows before it in its own
+ * @param sizes rows per row group
+ * @returns number of row groups before it, and of rows before it in its own
  */
 export function groupOf(sizes: readonly number[], row: number): { groups: number; rows: number } {
   let rows = row;
@@ -68,13 +68,13 @@ export function groupOf(sizes: readonly number[], row: number): { groups: number
   return { groups, rows };
 }
 
-/** @throws Error where ranges lie in one another: the same text would be read twice */
+/** @throws Error if ranges overlap: the same text would be read twice */
 export function checkApart(ranges: readonly ByteRange[]): void {
   const sorted = ranges.toSorted(([a], [b]) => a - b);
   if (sorted.some(([start], i) => i > 0 && start < sorted[i - 1]![1])) throw new Error('its row groups overlap');
 }
 
-/** Bytes `start` … `end` − 1, in newly allocated memory: what is read beyond them is an error. */
+/** Bytes `start` … `end` − 1, newly allocated; reading beyond the end is an error. */
 async function bytesBetween(handle: FileHandle, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(end - start);
   for (let filled = 0; filled < bytes.length; ) {
@@ -85,7 +85,7 @@ async function bytesBetween(handle: FileHandle, start: number, end: number): Pro
   return bytes;
 }
 
-/** Node's own where it has them; Snappy is in hyparquet itself. None gives more than a page is to have. */
+/** Node's own where available; Snappy is built into hyparquet. None returns more than the allowed page size. */
 export const COMPRESSORS: Compressors = {
   GZIP: (bytes, length) => unzipSync(bytes, { maxOutputLength: Math.max(1, length) }),
   BROTLI: (bytes, length) => brotliDecompressSync(bytes, { maxOutputLength: Math.max(1, length) }),

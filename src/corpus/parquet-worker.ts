@@ -9,21 +9,21 @@ import { firstWrong, guessEncoding, wholeCharacters } from './encodings.js';
 import { COMPRESSORS, checkApart, chunkRange, groupOf, MOST_PAGE, openParquet } from './parquet-file.js';
 import { alongRanges, type ByteRange, type ByteSource, type FilePlace } from './remote-file.js';
 
-/** Bytes read to find a page's header: first, and at most (statistics may hold long texts). */
+/** Bytes read to find a page's header: first attempt, and maximum (statistics may contain long texts). */
 const HEADER = { first: 8192, most: 2 ** 24 };
 
-/** One column of text of a Parquet file. */
+/** One text column of a Parquet file. */
 interface TextColumn {
-  /** Values page by page, as bytes; null where a row has none. */
+  /** Values page by page, as bytes; null for rows without one. */
   pages(): AsyncGenerator<readonly (Uint8Array | null)[]>;
   close(): Promise<void>;
 }
 
-/** The file has no column of texts under this name; why, as in "x.parquet …". */
+/** The file has no text column of this name; the reason as a phrase after the file's name. */
 class NoTextColumn extends Error {
   constructor(
     readonly what: string,
-    /** Of the whole file. */
+    /** Column names of the whole file. */
     readonly columns: readonly string[],
   ) {
     super(what);
@@ -31,10 +31,10 @@ class NoTextColumn extends Error {
 }
 
 /**
- * Opens a column of strings. One page is in memory at a time, and the dictionary of a row group: groups may be of any
- * size.
+ * Opens a column of strings. Holds one page and the row group's dictionary in memory at a time: row groups may be of
+ * any size.
  *
- * @param from row to begin at: row groups before it are not read
+ * @param from first row; earlier row groups are not read
  * @throws NoTextColumn
  */
 async function openTextColumn(place: FilePlace, name: string, from: number): Promise<TextColumn> {
@@ -64,11 +64,11 @@ async function openTextColumn(place: FilePlace, name: string, from: number): Pro
 
 type ColumnMeta = NonNullable<FileMetaData['row_groups'][number]['columns'][number]['meta_data']>;
 
-/** A column of a row group. */
+/** A column in a row group. */
 interface Chunk {
   readonly column: ColumnMeta;
   readonly rows: number;
-  /** Where its pages are. */
+  /** Byte range of its pages. */
   readonly range: ByteRange;
 }
 
@@ -82,7 +82,7 @@ function chunksOf({ row_groups }: FileMetaData, name: string, size: number): Chu
   return chunks;
 }
 
-/** Pages without the first `rows` values of all. */
+/** Pages without the first `rows` values overall. */
 async function* withoutFirst<T>(pages: AsyncGenerator<readonly T[]>, rows: number): AsyncGenerator<readonly T[]> {
   let left = rows;
   for await (const values of pages) {
@@ -129,7 +129,7 @@ async function* pagesOf(
     const decoder = {
       ...{ pathInSchema: [name], type: column.type, element: schemaPath.at(-1)!.element, schemaPath },
       ...{ codec: column.codec, compressors: COMPRESSORS },
-      // Strings stay bytes: hyparquet reads broken UTF-8 as U+FFFD.
+      // Strings stay bytes: hyparquet decodes invalid UTF-8 as U+FFFD.
       parsers: { ...DEFAULT_PARSERS, stringFromBytes: (bytes: Uint8Array) => bytes as never },
     };
     let dictionary: Parameters<typeof readPage>[3];
@@ -155,7 +155,7 @@ async function* pagesOf(
   }
 }
 
-/** What no value was found for is undefined, other than null. */
+/** Missing values are undefined, as opposed to null. */
 const isTextValue = (value: unknown): value is Uint8Array | null => value === null || value instanceof Uint8Array;
 
 type Header = ReturnType<typeof parquetHeader>;
@@ -168,7 +168,7 @@ async function headerAt(source: ByteSource, at: number, end: number): Promise<{ 
     try {
       return { header: parquetHeader(reader), length: reader.offset };
     } catch (error) {
-      // It may extend beyond the bytes that were read.
+      // It may extend beyond the bytes read.
       if (!(error instanceof RangeError) || most === end || window >= HEADER.most) throw error;
     }
   }
@@ -181,11 +181,11 @@ async function pageAt(source: ByteSource, at: number, end: number, header: Heade
   return (await source.read(at, at + packed)).buffer;
 }
 
-/** What the worker is given. */
+/** The worker's input. */
 export interface ParquetTask {
   readonly place: FilePlace;
   readonly textField: string;
-  /** Row to begin at. */
+  /** First row. */
   readonly from: number;
 }
 
@@ -193,11 +193,11 @@ export interface ParquetTask {
 export interface RowPart {
   /** Null: the row has no text. */
   readonly text: string | null;
-  /** The row ends with it. */
+  /** Is it the last part of the row? */
   readonly last: boolean;
 }
 
-/** What it answers, once each time it is asked. */
+/** One reply per request. */
 export type ParquetReply =
   | { readonly kind: 'parts'; readonly parts: readonly RowPart[] }
   | { readonly kind: 'end' }
@@ -206,9 +206,12 @@ export type ParquetReply =
   | { readonly kind: 'failed'; readonly reason: string }
   | RefusedReply;
 
-/** Of a reply, at most; they are copied to the other thread. Characters are exceeded by those of one part. */
+/**
+ * Max size of a reply, since replies are copied to the other thread. The limit on characters may be exceeded by one
+ * part.
+ */
 const MOST_IN_REPLY = { parts: 1000, characters: 2 ** 18 };
-/** Bytes of a part, at most. */
+/** Max bytes of a part. */
 const PART = 2 ** 18;
 
 /** The texts of the column, page by page, in replies of bounded size. */

@@ -6,17 +6,17 @@ import type { ParquetReply, ParquetTask, RowPart } from './parquet-worker.js';
 import { type FilePlace, placeName } from './remote-file.js';
 
 /**
- * Heap for reading a file, in MiB; pages are outside of it. Lengths within a Parquet file (of runs, of pages) are believed
- * by its reader, and a damaged one would fill all memory and end the process.
+ * Heap limit for the reader in MiB; pages are allocated outside of it. Lengths in a Parquet file (of runs, of pages)
+ * are trusted by the library, and a damaged one would fill all memory and kill the process.
  */
 const HEAP = 512;
 
 /**
- * Documents of a Parquet file, page by page; rows without a text are passed over. It is read in a separate thread, whose
- * end by want of memory is an answer. The thread is idle between replies and does not keep the process alive then.
+ * Documents of a Parquet file, page by page; rows without a text are skipped. Read in a separate thread, so that
+ * running out of memory becomes an error. Between replies the thread is idle and does not keep the process alive.
  *
- * @param from row to begin at
- * @throws Refusal where it is broken, has no such column, or a text is not UTF-8
+ * @param from first row
+ * @throws Refusal if it is damaged, has no such column, or a text is not UTF-8
  */
 export async function* readParquetDocuments(
   place: FilePlace,
@@ -48,7 +48,7 @@ export async function* readParquetDocuments(
         };
         const at = { source: `${file}, row ${row}`, place: { row, byte: 0 } };
         yield { pieces: first.last ? [first.text] : pieces(), ...at };
-        // A caller that did not read it to its end continues with the next row.
+        // If the caller did not read it to the end, continue with the next row.
         while (!part.last) part = await nextOf(parts);
       }
     }
@@ -83,8 +83,8 @@ async function* rowParts(reader: ParquetReader, file: string, textField: string)
 }
 
 /**
- * @param field the column that was looked for
- * @param flag that names it
+ * @param field column that was looked for
+ * @param flag flag that names it
  */
 export function refusedParquet(
   reply: Exclude<ParquetReply, { kind: 'parts' | 'end' }>,
@@ -96,7 +96,7 @@ export function refusedParquet(
     case 'no text':
       return new Refusal(
         `${file} ${reply.what} (its columns: ${reply.columns.join(', ')}).`,
-        `Name the column with --${flag}.`,
+        `Give the column with --${flag}.`,
         'corpus/no-text-column',
       );
     case 'not utf-8':
@@ -108,11 +108,11 @@ export function refusedParquet(
   }
 }
 
-/** @param at its first byte that is not UTF-8 */
+/** @param at first byte that is not UTF-8 */
 export function wrongText(source: string, column: string, at: number, looksLike: string): Refusal {
   return new Refusal(
-    `${source}: "${column}" is not valid UTF-8 at its byte ${at}; it looks like ${looksLike}.`,
-    'Write the column anew as UTF-8 strings.',
+    `${source}: "${column}" is not valid UTF-8 at byte ${at}; it looks like ${looksLike}.`,
+    'Rewrite the column as UTF-8 strings.',
     'corpus/wrong-encoding',
   );
 }

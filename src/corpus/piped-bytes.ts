@@ -4,9 +4,10 @@ import type { Readable } from 'node:stream';
 import { Refusal } from '../errors/refusal.js';
 
 /**
- * The bytes of standard input, from any thread. A pipe is read as it comes; a read that waits for it could not be ended.
+ * The bytes of standard input, from any thread. Pipes are read asynchronously: a blocking read could not be
+ * interrupted.
  *
- * @throws Refusal where it is closed
+ * @throws Refusal if it is closed
  */
 export function openStandardInput(highWaterMark: number): Readable {
   let found: Stats;
@@ -15,7 +16,7 @@ export function openStandardInput(highWaterMark: number): Readable {
   } catch (cause) {
     throw new Refusal(
       'Standard input is closed.',
-      'Pipe a text into the command, or name a file.',
+      'Pipe a text into the command, or give a file.',
       'corpus/not-a-file',
       {
         cause,

@@ -2,14 +2,14 @@ import { createHash } from 'node:crypto';
 import type { z } from 'zod';
 import type { corporaReadSchema } from '../sae/training-record.js';
 
-/** What was read of one corpus. */
+/** What was read from one corpus. */
 type CorpusRead = z.infer<typeof corporaReadSchema>[number];
 
-/** Figures of a corpus: documents that were begun, documents that were read to their end, tokens, duplicates. */
+/** Figures of a corpus: documents started, documents read completely, tokens, duplicates. */
 const FIGURES = 4;
 const [BEGUN, ENDED, TOKENS, DUPLICATES] = [0, 1, 2, 3] as const;
 
-/** Counts what is read of each corpus, and recognizes documents that come again. */
+/** Counts what is read from each corpus and recognises repeated documents. */
 export class ReadTally {
   private readonly figures: Float64Array<ArrayBuffer>;
   private known = new KnownDocuments();
@@ -20,24 +20,24 @@ export class ReadTally {
     this.figures = new Float64Array(corpora * FIGURES);
   }
 
-  /** All that was counted before, where the text has been read up to some place. */
+  /** Everything counted before, if reading resumes. */
   continueFrom({ figures, known }: Counted): void {
     this.figures.set(figures);
     this.known = new KnownDocuments(known);
   }
 
-  /** @param corpus number of the corpus that the document is of */
+  /** @param corpus number of the document's corpus */
   begin(corpus = 0): void {
     this.at = corpus * FIGURES;
     this.document = new DocumentHash();
   }
 
-  /** @param bos left out, since it may be put in front of documents and contexts */
+  /** @param bos excluded, since it may be prepended to documents and contexts */
   content(tokens: Int32Array, bos?: number): void {
     this.document.add(tokens, bos);
   }
 
-  /** The document's first token is there. */
+  /** Call at the document's first token. */
   hasToken(): void {
     this.figures[this.at + BEGUN]!++;
   }
@@ -46,7 +46,7 @@ export class ReadTally {
     this.figures[this.at + TOKENS]! += count;
   }
 
-  /** The document, which had a token, is over. */
+  /** Call at the end of a document that had a token. */
   end(): void {
     this.figures[this.at + ENDED]!++;
     if (this.known.has(...this.document.digest())) this.figures[this.at + DUPLICATES]!++;
@@ -58,15 +58,15 @@ export class ReadTally {
   }
 }
 
-/** What a tally has counted. */
+/** State of a tally. */
 export interface Counted {
   /** [corpora × FIGURES] */
   readonly figures: Float64Array;
-  /** Hashes of the documents that are known, two numbers each, in a table as KnownDocuments has it. */
+  /** Hashes of the known documents, two numbers each, in the table layout of KnownDocuments. */
   readonly known: Uint32Array;
 }
 
-/** Hash of a document: of its tokens, BOS left out. */
+/** Hash of a document: of its tokens, excluding BOS. */
 class DocumentHash {
   private readonly hash = createHash('sha256');
 
@@ -81,14 +81,14 @@ class DocumentHash {
   }
 }
 
-/** Hashes of the documents of contexts that were made before, in their order. */
+/** Hashes of the documents in contexts made before, in order. */
 export class DocumentsOfContexts {
   private readonly hashes = new KnownDocuments();
   /** Number of the last document. */
   last = -1;
   private open: DocumentHash | undefined;
 
-  /** @param bos as ReadTally.content has it */
+  /** @param bos as in ReadTally.content */
   constructor(private readonly bos?: number) {}
 
   add({ tokens, documents }: { readonly tokens: Int32Array; readonly documents: Uint32Array }): void {
@@ -106,19 +106,19 @@ export class DocumentsOfContexts {
     }
   }
 
-  /** The last document is over, too. */
+  /** Call at the end: the last document is complete, too. */
   end(): void {
     if (this.open) this.hashes.has(...this.open.digest());
     this.open = undefined;
   }
 
-  /** Hashes of those that are over. */
+  /** Hashes of the completed documents. */
   get known(): Uint32Array {
     return this.hashes.table;
   }
 }
 
-/** Figures of one corpus as a tally counts them. */
+/** Figures of one corpus in a tally's layout. */
 export function figuresRead(read: readonly CorpusRead[]): Float64Array {
   return Float64Array.from(
     read.flatMap(({ documents, tokens, duplicates, truncated }) => [
@@ -139,34 +139,34 @@ export function corporaRead(figures: Float64Array, names: readonly string[]): Co
   });
 }
 
-/** What was read, a line per corpus. */
+/** What was read, one line per corpus. */
 export function readInWords(read: readonly CorpusRead[]): string[] {
   const known = read.reduce((sum, { documents }) => sum + documents, 0);
   const among = known > MOST_KNOWN ? ` (of the first ${MOST_KNOWN} different ones)` : '';
   return read.map(({ corpus, documents, tokens, duplicates, truncated }) => {
     const cut = truncated > 0 ? `, ${truncated} of them in part` : '';
-    const again = duplicates > 0 ? `; ${duplicates} came again${among}` : '';
+    const again = duplicates > 0 ? `; ${duplicates} repeated${among}` : '';
     return `Read of ${corpus}: ${tokens} tokens of ${documents} ${documents === 1 ? 'document' : 'documents'}${cut}${again}.`;
   });
 }
 
-/** Documents that are remembered, at most: 64 MiB. Later ones are compared with these. */
+/** Max documents to remember: 64 MiB. Later ones are compared with these. */
 export const MOST_KNOWN = 2 ** 22;
-/** Memory of a document that is remembered, at most. */
+/** Max memory per remembered document. */
 export const KNOWN_BYTES = 16;
 
-/** Hashes of 64 bits, in a table that doubles when it is half full. */
+/** 64-bit hashes in a table that doubles when half full. */
 class KnownDocuments {
   private size = 0;
 
-  /** @param table of others, which are known from the beginning */
+  /** @param table initial contents */
   constructor(public table: Uint32Array = new Uint32Array(2 ** 12)) {
     for (let i = 0; i < table.length; i += 2) if (table[i] !== 0 || table[i + 1] !== 0) this.size++;
   }
 
-  /** Is it known? Else it is from now on, as long as there is room. */
+  /** Is it known? If not, it is added while there is room. */
   has(high: number, low: number): boolean {
-    // Two zeros are a free place.
+    // Two zeros mark a free slot.
     const second = high === 0 && low === 0 ? 1 : low;
     const at = this.placeOf(this.table, high, second);
     if (this.table[at] !== 0 || this.table[at + 1] !== 0) return true;

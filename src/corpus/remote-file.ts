@@ -3,7 +3,7 @@ import { Refusal } from '../errors/refusal.js';
 import { type Asked, type HubSettings, hubFetch, hubSettings, mayPass, type Patience } from '../hub/request.js';
 import { KeptRanges } from './kept-ranges.js';
 
-/** A file of a data set of the hub at a commit; plain data, which crosses between threads. */
+/** A file of a hub data set at a commit; plain data, which can be sent between threads. */
 export interface RemotePlace {
   /** hf:owner/name@commit/path, for messages. */
   readonly name: string;
@@ -11,38 +11,38 @@ export interface RemotePlace {
   readonly bytes: number;
   readonly asked: Asked;
   readonly patience: Patience;
-  /** Directory of what is kept of it, where that is asked for; and is nothing else of it read? */
+  /** Cache directory, if caching is requested; and whether to read only from it. */
   readonly cache?: string;
   readonly offline?: boolean;
 }
 
-/** Where a file lies: its path, - for standard input, or on the hub. */
+/** Location of a file: its path, - for standard input, or a hub file. */
 export type FilePlace = string | RemotePlace;
 
 export const placeName = (place: FilePlace): string =>
   typeof place !== 'string' ? place.name : place === '-' ? 'standard input' : place;
 
-/** A file that can be read anywhere. */
+/** A file with random access. */
 export interface ByteSource {
   /** Bytes. */
   readonly size: number;
-  /** Bytes `start` … `end` − 1, in newly allocated memory. @throws where there are fewer */
+  /** Bytes `start` … `end` − 1, newly allocated. @throws if there are fewer */
   read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
   close(): Promise<void>;
 }
 
-/** Bytes that are asked for at a time: first, and at most; and requests that are under way ahead of the reader. */
+/** Bytes per request, first and maximum; and number of requests in flight ahead of the reader. */
 const [FIRST_BLOCK, BLOCK, AHEAD] = [2 ** 16, 2 ** 20, 6];
-/** Milliseconds between attempts, at most. */
+/** Max milliseconds between attempts. */
 const LONGEST_DELAY = 30_000;
 
 /**
- * A file that is read in parts by HTTP range requests. The access token goes to the hub's own origin alone; storage that
- * the hub redirects to is asked directly from then on, as long as it answers. What breaks off is continued where it did.
+ * A file read in parts by HTTP range requests. The access token is sent only to the hub's own origin; storage that the
+ * hub redirects to is then queried directly as long as it responds. Interrupted transfers resume.
  */
 export class RemoteFile implements ByteSource {
   private readonly fetch: typeof globalThis.fetch;
-  /** Where the hub last redirected to. */
+  /** Last redirect target of the hub. */
   private target: string;
 
   private constructor(
@@ -70,7 +70,7 @@ export class RemoteFile implements ByteSource {
     return kept ? kept.read(start, end, ask) : ask(start, end);
   }
 
-  /** Asks for a part, again and again where that may help. */
+  /** Fetches a part, with retries if they may help. */
   private async ask(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
     const { attempts, delay } = this.place.patience;
     const part: Part = { bytes: new Uint8Array(end - start), start, filled: 0 };
@@ -81,7 +81,7 @@ export class RemoteFile implements ByteSource {
         await this.fill(part, target);
       } catch (error) {
         const direct = target !== this.place.url;
-        // Addresses of storage are signed, and end.
+        // Storage URLs are signed and expire.
         if (direct && this.target === target) this.target = this.place.url;
         if (!direct && error instanceof Refusal && !mayPass(error)) throw error;
         fruitless = part.filled > before ? 0 : fruitless + 1;
@@ -96,47 +96,47 @@ export class RemoteFile implements ByteSource {
 
   private notKept(start: number, end: number): never {
     throw new Refusal(
-      `Bytes ${start} to ${end - 1} of ${this.place.name} are not in ${this.place.cache}, and the hub is not to be asked (--offline).`,
-      'Run once with --cache-corpus where there is a network, with the same --seed.',
+      `Bytes ${start} to ${end - 1} of ${this.place.name} are not in ${this.place.cache}, and --offline is set.`,
+      'Run once with --cache-corpus and network access, with the same --seed.',
       'corpus/not-kept',
     );
   }
 
-  /** Asks for what is missing of a part, once. */
+  /** Fetches the missing rest of a part, once. */
   private async fill(part: Part, target: string): Promise<void> {
     const { bytes, start } = part;
     const from = start + part.filled;
     const last = start + bytes.length - 1;
-    // A packed answer would have other bytes.
+    // A compressed response would have other bytes.
     const headers = { range: `bytes=${from}-${last}`, 'accept-encoding': 'identity' };
     const response = await this.fetch(target, { headers });
     try {
       this.checkAnswer(response, from, last);
       if (response.redirected) this.target = response.url;
       for await (const chunk of response.body ?? []) {
-        if (chunk.length > bytes.length - part.filled) throw this.lying('it sends more bytes than were asked for');
+        if (chunk.length > bytes.length - part.filled) throw this.lying('it sent more bytes than requested');
         bytes.set(chunk, part.filled);
         part.filled += chunk.length;
       }
     } finally {
       await response.body?.cancel().catch(() => {});
     }
-    if (part.filled < bytes.length) throw new Error('it sends less than was asked for');
+    if (part.filled < bytes.length) throw new Error('it sent less than requested');
   }
 
   private checkAnswer({ status, headers }: Response, from: number, last: number): void {
     if (status === 200 && from === 0 && last === this.size - 1) return;
-    if (status !== 206) throw this.lying('it sends no parts of files (HTTP range requests)');
+    if (status !== 206) throw this.lying('it does not support HTTP range requests');
     const [, first, end, size] = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(headers.get('content-range') ?? '') ?? [];
     if (Number(first) !== from || !(Number(end) >= from && Number(end) <= last))
-      throw this.lying('it sends another part than was asked for');
+      throw this.lying('it sent a different range than requested');
     if (size !== '*' && Number(size) !== this.size)
-      throw this.lying(`the file has ${size} bytes there, and the hub lists ${this.size}`);
+      throw this.lying(`the file has ${size} bytes there, but the hub lists ${this.size}`);
   }
 
   private lying(what: string): Refusal {
     return new Refusal(
-      `The server of ${this.place.name} does not answer as storage of the hub does: ${what}.`,
+      `The server of ${this.place.name} does not respond like hub storage: ${what}.`,
       'Try again, or download the files and give their directory.',
       'corpus/wrong-answer',
     );
@@ -146,15 +146,15 @@ export class RemoteFile implements ByteSource {
     if (trouble instanceof Refusal && at === 0) return trouble;
     const reason = trouble instanceof Error ? trouble.message.replace(/\.$/, '') : String(trouble);
     return new Refusal(
-      `Reading ${this.place.name} breaks off at byte ${at} of ${this.size}: ${reason}.`,
-      'Give the same command again when the network is back (harvest and train: with --resume).',
+      `Reading ${this.place.name} was interrupted at byte ${at} of ${this.size}: ${reason}.`,
+      'Rerun the same command once the network is back (harvest and train: with --resume).',
       'corpus/stream-broke-off',
       { cause: trouble },
     );
   }
 }
 
-/** Bytes on their way. */
+/** A request in flight. */
 interface Part {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly start: number;
@@ -167,10 +167,10 @@ export interface Block {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** From byte … to byte, the last left out. */
+/** First byte and last byte (exclusive). */
 export type ByteRange = readonly [start: number, end: number];
 
-/** The bytes of ranges in their order, in blocks, several of which are on their way while one is worked on. */
+/** The bytes of ranges in order, in blocks; several are fetched ahead while one is processed. */
 export async function* readAhead(source: ByteSource, ranges: Iterable<ByteRange>): AsyncGenerator<Block> {
   const coming: Promise<Block>[] = [];
   const blocks = blocksOf(ranges);
@@ -179,11 +179,11 @@ export async function* readAhead(source: ByteSource, ranges: Iterable<ByteRange>
     if (done) return;
     const [at, end] = value;
     const block = source.read(at, end).then((bytes) => ({ at, bytes }));
-    // Told to whoever waits for it; nobody may.
+    // Reported to whoever awaits it; nobody may.
     block.catch(() => {});
     coming.push(block);
   };
-  // Whoever reads on gets more ahead; whoever looks at a beginning has asked for little.
+  // Read ahead more for a reader that continues; one that only needs the beginning has requested little.
   let ahead = 1;
   ask();
   for (let next = coming.shift(); next; next = coming.shift()) {
@@ -216,8 +216,8 @@ export async function* remoteBytes(place: RemotePlace, start = 0): AsyncGenerato
 }
 
 /**
- * A source whose reads are known beforehand: they go forward through ranges in this order, which are read ahead. What
- * is read outside of them is asked for by itself. Reads that are asked for together come one after the other.
+ * A source whose reads are known in advance: they proceed through these ranges in order, which are prefetched. Reads
+ * outside of them are fetched separately. Concurrent reads are done one after the other.
  */
 export function alongRanges(source: ByteSource, ranges: readonly ByteRange[]): ByteSource {
   const blocks = readAhead(source, ranges);
@@ -226,7 +226,7 @@ export function alongRanges(source: ByteSource, ranges: readonly ByteRange[]): B
   const take = async (start: number, stop: number): Promise<Uint8Array<ArrayBuffer>> => {
     while (!(window.at <= start && stop <= end())) {
       const parts: Uint8Array[] = [];
-      // What is there of it.
+      // The available part of it.
       const kept = start >= window.at && start < end() ? window.bytes.subarray(start - window.at) : undefined;
       if (kept) parts.push(kept);
       let at = kept ? start : -1;
@@ -240,7 +240,7 @@ export function alongRanges(source: ByteSource, ranges: readonly ByteRange[]): B
         }
         parts.push(block.bytes);
         length += block.bytes.length;
-        // Not there yet.
+        // Not yet available.
         if (at + length <= start) at = -1;
       }
       window = { at, bytes: joined(parts, length) };
@@ -253,7 +253,7 @@ export function alongRanges(source: ByteSource, ranges: readonly ByteRange[]): B
     size: source.size,
     read(start, stop) {
       const bytes = last.then(() => take(start, stop));
-      // Told to whoever asked.
+      // Reported to whoever requested it.
       last = bytes.catch(() => {});
       return bytes;
     },

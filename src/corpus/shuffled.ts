@@ -2,19 +2,19 @@ import { Refusal } from '../errors/refusal.js';
 import type { Generator } from '../random/generator.js';
 import type { Document } from './contexts.js';
 
-/** Memory of such a buffer, at most, whatever the number of documents. */
+/** Max memory of such a buffer, whatever the number of documents. */
 export const SHUFFLED_BYTES = 2 ** 28;
-/** Memory of a document besides what it consists of, about. */
+/** Approximate memory overhead per document. */
 const DOCUMENT_BYTES = 512;
-/** Memory of a value in an object or list besides its content, about. */
+/** Approximate memory overhead per value in an object or list. */
 const VALUE_BYTES = 16;
 
 /**
- * Documents in another order: each is drawn from a buffer of N, into which the next one then comes. What is held
- * is held whole, so documents are also drawn before the next one would make the buffer larger than `most` bytes.
+ * Documents in another order: each is drawn from a buffer of N, and the next one takes its place. Documents are held in
+ * full, so they are also drawn early if the next one would make the buffer larger than `most` bytes.
  *
- * @param size documents of the buffer
- * @throws Refusal where one document is larger than a buffer may be
+ * @param size number of documents in the buffer
+ * @throws Refusal if one document is larger than the buffer may be
  */
 export async function* shuffled(
   documents: AsyncIterable<Document>,
@@ -50,9 +50,9 @@ interface Held {
   readonly bytes: number;
 }
 
-/** A document on its way into memory. */
+/** A document being read into memory. */
 class Coming {
-  /** So far; characters count twice, which those beyond Latin-1 have. */
+  /** So far; two bytes per character, as needed beyond Latin-1. */
   bytes: number;
   private readonly pieces: string[] = [];
   private readonly ids: Int32Array[] = [];
@@ -61,7 +61,7 @@ class Coming {
     this.bytes = DOCUMENT_BYTES + sizeOf(document.conversation) + sizeOf(document.source);
   }
 
-  /** Takes all of it, and tells its bytes as they grow. */
+  /** Reads all of it, reporting its size as it grows. */
   async *read(): AsyncGenerator<number> {
     yield this.bytes;
     for await (const piece of this.document.pieces) {
@@ -82,10 +82,10 @@ class Coming {
   }
 }
 
-/** Memory of a value as JSON has it, about. */
+/** Approximate memory of a JSON value. */
 function sizeOf(value: unknown): number {
   let bytes = 0;
-  // No recursion: a line of JSON may nest as deeply as it is long.
+  // No recursion: JSON nests as deeply as a line is long.
   for (const open = [value]; open.length > 0; ) {
     const one = open.pop();
     bytes += VALUE_BYTES;
@@ -98,8 +98,8 @@ function sizeOf(value: unknown): number {
 
 function tooLarge({ source }: Document, most: number): Refusal {
   return new Refusal(
-    `${source} takes more than ${most} bytes of memory, and --shuffle-buffer holds documents whole.`,
-    'Leave --shuffle-buffer out, or split the document.',
+    `${source} takes more than ${most} bytes of memory, and --shuffle-buffer holds complete documents.`,
+    'Omit --shuffle-buffer, or split the document.',
     'corpus/document-too-long',
   );
 }

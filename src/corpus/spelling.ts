@@ -1,15 +1,15 @@
 import type { TextEncoder } from './bpe/document.js';
 import type { Recipe } from './bpe/recipe.js';
 
-/** How tokens are laid over a text. */
+/** Maps between text and tokens. */
 export interface Spelling {
-  /** The text as tokens spell it; what two parts spell, their whole spells. */
+  /** The text as spelled by tokens; spelling is concatenative. */
   spelt(text: string): string;
-  /** What a token spells: its characters, or one byte of a character that has no token. */
+  /** The characters of a token, or one byte of a character without a token. */
   token(id: number): string | number | undefined;
 }
 
-/** That of a tokenizer that is built in; the table is made when a token is asked for. */
+/** The spelling of a built-in tokenizer; its table is built on first use. */
 export function spellingOf(
   { vocabulary, added }: Pick<Recipe, 'vocabulary' | 'added'>,
   encoder: TextEncoder,

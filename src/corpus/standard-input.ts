@@ -3,14 +3,14 @@ import type { CorpusFormat } from '../config/values.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import type { CorpusFile } from './file-kind.js';
 
-/** `--corpus` that means standard input; as a place of a file, too, since no file's path ends in it. */
+/** The `--corpus` value for standard input; also its path as a file, since no file's path ends like this. */
 const STANDARD_INPUT = '-';
-/** What it is called in messages. */
+/** Its name in messages. */
 const NAME = 'standard input';
 
 export const isStandardInput = (corpus: string): boolean => corpus === STANDARD_INPUT;
 
-/** What is to be read, and by what it may have to be read twice. */
+/** The input, and the flags that may require reading it twice. */
 interface ReadOnce {
   readonly corpus: readonly string[];
   readonly corpusFormat?: CorpusFormat;
@@ -19,7 +19,7 @@ interface ReadOnce {
 }
 
 /**
- * Does the command suit standard input, which comes once? Nothing is read.
+ * Checks that a command can work with standard input, which can be read only once; reads nothing.
  *
  * @throws UsageRefusal
  */
@@ -27,8 +27,8 @@ export function checkReadOnce({ corpus, corpusFormat, resume, maxActivationNormM
   if (!corpus.some(isStandardInput)) {
     if (corpusFormat === undefined) return;
     throw new UsageRefusal(
-      `--corpus-format is for --corpus -, and files are read as their endings say.`,
-      'Leave it out, or pipe the text in: --corpus -.',
+      `--corpus-format applies to --corpus -; the format of files follows from their extension.`,
+      'Omit it, or pipe the text in: --corpus -.',
       'corpus/format-of-files',
     );
   }
@@ -43,10 +43,10 @@ export function checkReadOnce({ corpus, corpusFormat, resume, maxActivationNormM
   }
 }
 
-/** The refusal of whatever would need the text of standard input a second time. */
+/** The error when the text of standard input would be needed a second time. */
 export function readTwice(what: string): UsageRefusal {
   return new UsageRefusal(
-    `--corpus - comes once, and ${what}.`,
+    `--corpus - can be read only once, but ${what}.`,
     'Write the text to a file and give that: … > texts.jsonl.',
     'corpus/comes-once',
   );
@@ -61,9 +61,9 @@ export function standardInputFile(format: CorpusFormat | undefined): CorpusFile 
 }
 
 /**
- * Does a text begin as JSON Lines do? An object is begun by no prose.
+ * Does a text begin like JSON Lines, with an object? Prose does not.
  *
- * @returns the pieces, all of them
+ * @returns all of the pieces, unchanged
  */
 export async function beginsWithObject(
   text: AsyncGenerator<string>,

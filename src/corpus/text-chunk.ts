@@ -1,28 +1,28 @@
 import type { Context } from './contexts.js';
 
-/** Contexts that follow each other, as they cross between threads and are kept. */
+/** Consecutive contexts, in the form in which they are sent between threads and kept. */
 export interface TextChunk {
   /** Number of the first context. */
   readonly first: number;
   /** [contexts × context] */
   readonly tokens: Int32Array;
-  /** Documents as [number, tokens, …]: which document how many tokens in a row are of. */
+  /** Document of each token, run-length encoded as [number, tokens, …]. */
   readonly runs: Uint32Array;
-  /** [contexts × context]: 1 where a position can have a row; all can where absent. */
+  /** [contexts × context]: 1 where a position can have a row; all can if absent. */
   readonly counted?: Uint8Array;
-  /** [contexts × figures]: what was read up to the end of each, where that is counted. */
+  /** [contexts × figures]: what was read up to the end of each, if counted. */
   readonly read?: Float64Array;
-  /** [contexts × figures]: where the text stands behind each, where reading could begin there. */
+  /** [contexts × figures]: position of the text after each, if reading could start there. */
   readonly positions?: Float64Array;
 }
 
-/** Memory of a chunk, to be handed over. */
+/** The buffers of a chunk, for transferring. */
 export function chunkBuffers({ tokens, runs, counted, read, positions }: TextChunk): ArrayBuffer[] {
   const arrays = [tokens, runs, counted, read, positions].filter((array) => array !== undefined);
   return arrays.map(({ buffer }) => buffer as ArrayBuffer);
 }
 
-/** Contexts of one length as a chunk. */
+/** Packs contexts of one length into a chunk. */
 export function chunkOf(contexts: readonly Context[]): TextChunk {
   const length = contexts[0]!.tokens.length;
   const tokens = new Int32Array(contexts.length * length);
@@ -45,7 +45,7 @@ export function chunkOf(contexts: readonly Context[]): TextChunk {
   };
 }
 
-/** Figures of contexts, where all have them. */
+/** Figures of contexts, if all have them. */
 function joined(parts: readonly (Float64Array | undefined)[]): Float64Array | undefined {
   const figures = parts[0]?.length ?? 0;
   if (figures === 0 || parts.includes(undefined)) return undefined;

@@ -7,10 +7,10 @@ const lacksField = (error: unknown): boolean =>
   error instanceof Refusal && ['corpus/no-text', 'corpus/no-text-column'].includes(error.code);
 
 /**
- * Texts; or token ids, where the first document has those and no text.
+ * Documents of text; or of token ids, if the first document has those and no text.
  *
- * @param ids from the beginning; undefined where that is gone
- * @param areTexts is told that ids will not be asked for
+ * @param ids reads ids from the beginning; undefined if that is no longer possible
+ * @param areTexts called once it is clear that ids will not be needed
  */
 export async function* textsOrIds(
   texts: AsyncGenerator<Document>,
@@ -40,22 +40,22 @@ export async function* textsOrIds(
   }
 }
 
-/** Characters that are held, at most: a line of token ids, and a little of the next one. */
+/** Max characters to hold: a line of token ids, and a little of the next one. */
 const MOST_HELD = LONGEST_LINE + 2 ** 20;
 
-/** A text that can be read from its beginning again without being opened again, as long as little of it has come. */
+/** A text that can be restarted without reopening it, as long as little of it has been read. */
 export class Begun {
   private held: string[] | undefined = [];
   private characters = 0;
 
   constructor(private readonly text: AsyncGenerator<string>) {}
 
-  /** Can it be read again? */
+  /** Can it be restarted? */
   get isHeld(): boolean {
     return this.held !== undefined;
   }
 
-  /** The text, for the first time; what is left of it where this ends stays. */
+  /** The text, for the first time; the unread rest remains available. */
   async *first(): AsyncGenerator<string> {
     for (let next = await this.text.next(); !next.done; next = await this.text.next()) {
       this.characters += next.value.length;
@@ -73,7 +73,7 @@ export class Begun {
     yield* this.text;
   }
 
-  /** It will not be read again. */
+  /** Call when it will not be restarted. */
   drop(): void {
     this.held = undefined;
   }

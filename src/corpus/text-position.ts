@@ -1,25 +1,25 @@
 import { z } from 'zod';
 
-/** Where a document stands in its file. */
+/** Position of a document in its file. */
 interface PlaceInFile {
-  /** Lines, rows or documents of the file before it, those that are passed over included. */
+  /** Lines, rows or documents of the file before it, including skipped ones. */
   readonly row: number;
-  /** Of JSON Lines: bytes of the file's text before its line, as UTF-8. */
+  /** For JSON Lines: UTF-8 bytes of the file's text before its line. */
   readonly byte: number;
 }
 
-/** A document at which reading of a corpus begins. */
+/** The document at which reading of a corpus starts. */
 export type CorpusBegin = Pick<TextPosition, 'file' | 'row' | 'byte' | 'number' | 'ids'>;
 
-/** Where a document stands in its corpus. */
+/** Position of a document in its corpus. */
 export interface DocumentPlace extends PlaceInFile {
-  /** Number of its file, in the order in which they are read. */
+  /** Number of its file, in reading order. */
   readonly file?: number;
-  /** Documents of the corpus before it, whether they are chosen or not. */
+  /** Documents of the corpus before it, chosen or not. */
   readonly number?: number;
 }
 
-/** Where the text that is read of a file begins. */
+/** Position in a file at which its text starts. */
 export interface TextBegin {
   /** Lines before it. */
   readonly row: number;
@@ -33,29 +33,29 @@ export const fileBegin = (): TextBegin => ({ row: 0, byte: 0 });
 const count = z.int().nonnegative();
 
 /**
- * Where a text stands between two contexts: at a document, and how much of that is used up. Reading can begin there, as
- * if all before it had been read.
+ * Position of a text between two contexts: a document, and how much of it has been used. Reading can start there as if
+ * everything before had been read.
  */
 export const textPositionSchema = z.object({
   /** Contexts before it. */
   contexts: count,
-  /** Number of the document as contexts have it; documents of the corpus before it, those not chosen included. */
+  /** Number of the document in contexts; and documents of the corpus before it, including those not chosen. */
   document: count,
   number: count,
-  /** Where it is: file, row or line, byte. */
+  /** Its location: file, row or line, byte. */
   file: count,
   row: count,
   byte: count,
-  /** Tokens of it before the position; all, where it is over. */
+  /** Tokens of it before the position; all of them if it is complete. */
   tokens: count,
   over: z.boolean(),
-  /** Does it come as token ids? */
+  /** Is it a document of token ids? */
   ids: z.boolean(),
 });
 
 export type TextPosition = Readonly<z.infer<typeof textPositionSchema>>;
 
-/** A position as numbers, which cross between threads with their contexts. */
+/** A position as numbers, sent between threads with the contexts. */
 export function positionFigures(position: Omit<TextPosition, 'contexts'>): number[] {
   const { document, number, file, row, byte, tokens, over, ids } = position;
   return [document, number, file, row, byte, tokens, Number(over), Number(ids)];

@@ -8,10 +8,10 @@ import type { Heard, TextContinued, TextStart, TextThreadReply, TextThreadReques
 import { chunkBuffers, chunkOf } from './text-chunk.js';
 import { openTokenizer } from './tokenizer.js';
 
-/** Tokens that are handed over together, about. */
+/** Approximate number of tokens sent at a time. */
 const TOKENS = 2 ** 15;
 
-/** Special tokens and lines of which nothing has been said yet. */
+/** Special tokens and lines not yet reported. */
 class Ears {
   private readonly written: WrittenOut = { documents: 0, tokens: new Map() };
   private lines: string[] = [];
@@ -31,7 +31,7 @@ class Ears {
   }
 }
 
-/** Where reading begins, once it is told. */
+/** Start position, once known. */
 interface Beginning {
   at?: TextContinued;
 }
@@ -56,7 +56,7 @@ async function* textReplies(start: TextStart, ears: Ears, beginning: Beginning):
   const documents = chosenText(start, ears.say, chats, at?.position);
   const tally = new ReadTally(start.corpus.length);
   if (at) tally.continueFrom(at.counted);
-  // What a template writes out needs no mention.
+  // Tokens written by a template need no mention.
   const written = chats ? undefined : ears.tokens;
   try {
     for await (const one of packContexts(documents, tokenizer, context, written, tally, at?.position)) {
@@ -64,7 +64,7 @@ async function* textReplies(start: TextStart, ears: Ears, beginning: Beginning):
       if (held.length === most) yield chunk();
     }
   } catch (error) {
-    // What was read before is good.
+    // Contexts completed before an error are still valid.
     if (held.length > 0) yield chunk();
     throw error;
   }
@@ -87,7 +87,7 @@ function serveText(port: MessagePort): void {
     }
   };
   const close = async () => {
-    // Files are closed, and what there is to say of them is said.
+    // Files are closed, and their remarks are reported.
     await replies.return(undefined).catch(() => {});
     port.postMessage({ kind: 'closed', heard: ears.heard() } satisfies TextThreadReply);
   };

@@ -14,18 +14,18 @@ import { contextsOf, type TextChunk } from './text-chunk.js';
 import type { TextPosition } from './text-position.js';
 import type { ExpectedTokens } from './tokenizer.js';
 
-/** Standard input comes once, whoever opens it. */
+/** Standard input can be read only once, whoever opens it. */
 let standardInputTaken = false;
 
 /**
- * The contexts of a corpus. They are tokenized in a separate thread, a little ahead of what is taken; those that are
- * inspected beforehand are kept, so that nothing is tokenized twice.
+ * The contexts of a corpus. They are tokenized in a separate thread, slightly ahead of the reader; contexts read in
+ * advance are kept, so that nothing is tokenized twice.
  */
 export class Text {
   private readonly kept: TextChunk[] = [];
-  /** Where reading stands behind what is kept; undefined once another reader continues from there. */
+  /** The reader's position after the kept contexts; undefined once another reader continues from there. */
   private standing: TextReader | undefined;
-  /** Every reading that has not come to its end. */
+  /** Every reader that has not reached its end. */
   private readonly readers = new Set<TextReader>();
   private written: WrittenOut = { documents: 0, tokens: new Map() };
   private readonly lines: string[] = [];
@@ -39,7 +39,7 @@ export class Text {
   /**
    * Opens the tokenizer.
    *
-   * @throws Refusal where it cannot be opened, or does not fit the weights
+   * @throws Refusal if it cannot be opened, or does not fit the weights
    */
   static async open(asked: TextStart): Promise<Text> {
     if (asked.corpus.some(isStandardInput)) {
@@ -60,7 +60,7 @@ export class Text {
     }
   }
 
-  /** The contexts from the beginning; those that are taken are kept in memory, 4 bytes a token. */
+  /** The contexts from the beginning; those read are kept in memory, 4 bytes per token. */
   async *ahead(): AsyncGenerator<Context> {
     for (let i = 0; ; i++) {
       const chunk = this.kept[i] ?? (await this.keepMore());
@@ -69,7 +69,7 @@ export class Text {
     }
   }
 
-  /** The contexts from the beginning, again and again if need be. */
+  /** The contexts from the beginning, repeatedly if needed. */
   async *contexts(): AsyncGenerator<Context> {
     const { context } = this.start;
     for (const chunk of this.kept) yield* contextsOf(chunk, context);
@@ -80,7 +80,7 @@ export class Text {
     else reader = await this.reopen();
     try {
       for (let chunk = await reader.next(); chunk; chunk = await reader.next()) {
-        // Chunks are the same in every reading.
+        // Chunks are the same in every pass.
         if (behind > 0) behind--;
         else yield* contextsOf(chunk, context);
       }
@@ -91,7 +91,7 @@ export class Text {
   }
 
   /**
-   * The contexts from a position on; nothing before it is read, but what its file cannot be read without.
+   * The contexts from a position on; nothing before it is read, except where its file format requires it.
    */
   async *contextsFrom(continued: TextContinued): AsyncGenerator<Context> {
     const reader = this.kept.length === 0 && this.standing ? this.standing : await this.reopen();
@@ -107,13 +107,13 @@ export class Text {
     }
   }
 
-  /** Can positions be kept? Not where documents come in another order than that of their files. */
+  /** Can positions be recorded? Not if documents are not in the order of their files. */
   get keepsPositions(): boolean {
     const { corpus, documents } = this.start;
     return corpus.length === 1 && documents?.shuffle === undefined;
   }
 
-  /** Says what came up while the text was read, of each thing once: files' lines, special tokens written out. */
+  /** Reports what came up while reading the text, each thing once: remarks on files, special tokens written out. */
   remark({ say }: Pick<Progress, 'say'>): void {
     for (const line of this.lines.splice(0)) say(line);
     if (this.told) return;
@@ -122,7 +122,7 @@ export class Text {
     this.told = lines.length > 0;
   }
 
-  /** Ends all threads, those of readings under way, too, and says what has not been said. */
+  /** Ends all threads, including active readers, and reports what has not been reported. */
   async close(progress: Pick<Progress, 'say'>): Promise<void> {
     this.standing = undefined;
     await Promise.all([...this.readers].map((reader) => reader.close()));
@@ -131,7 +131,7 @@ export class Text {
   }
 
   private async reopen(): Promise<TextReader> {
-    if (this.start.corpus.some(isStandardInput)) throw readTwice('more of it is asked for than came');
+    if (this.start.corpus.some(isStandardInput)) throw readTwice('more of it is needed than was provided');
     const reader = new TextReader(this.start, () => {});
     this.readers.add(reader);
     try {
@@ -165,13 +165,13 @@ async function listedOnce(start: TextStart): Promise<TextStart['files']> {
   return files;
 }
 
-/** What to say of special tokens that texts had written out. */
+/** A remark about special tokens written out in texts. */
 function writtenOutLines({ documents, tokens }: WrittenOut, { bosTokenId: bos, special }: TokenizerFacts): string[] {
   const lines: string[] = [];
   if (documents > 0) {
     const those = documents === 1 ? '1 document begins' : `${documents} documents begin`;
     lines.push(
-      `${those} with ${special.get(bos) ?? 'BOS'} written out: that is left out, each document has one anyway.`,
+      `${those} with ${special.get(bos) ?? 'BOS'} written out; it is dropped, since each document gets one anyway.`,
     );
   }
   if (tokens.size > 0) {
@@ -181,23 +181,23 @@ function writtenOutLines({ documents, tokens }: WrittenOut, { bosTokenId: bos, s
   return lines;
 }
 
-/** Chunks that are made ahead of what is taken. */
+/** Chunks made ahead of the reader. */
 const AHEAD = 2;
-/** Milliseconds that a thread has to close its files. */
+/** Milliseconds for a thread to close its files. */
 const CLOSING_PATIENCE = 1000;
 
-/** One reading of a text, in a thread next to the model's: text-worker.ts is its other end. */
+/** One pass over a text, in a separate thread; text-worker.ts is its other end. */
 class TextReader {
   private readonly thread: Thread<TextThreadRequest, TextThreadReply>;
   private asked = 0;
   private over = false;
 
-  /** @param hear is told what comes up while the text is read */
+  /** @param hear told what comes up while the text is read */
   constructor(
     start: TextStart,
     private readonly hear: (heard: Heard) => void,
   ) {
-    // What has been made ahead keeps no process alive; who waits for more does.
+    // Prefetching keeps no process alive; waiting for a chunk does.
     const options = { name: "The text's thread", data: start, idle: true };
     this.thread = new Thread(new URL('text-worker.js', import.meta.url), options);
   }
@@ -205,7 +205,7 @@ class TextReader {
   /**
    * Resolves when the tokenizer is open.
    *
-   * @throws Refusal when it cannot be
+   * @throws Refusal if it cannot be opened
    */
   async ready(): Promise<TokenizerFacts> {
     const reply = await this.reply();
@@ -213,7 +213,7 @@ class TextReader {
     return reply.facts;
   }
 
-  /** Lets reading begin there; to be called before the first contexts are asked for. */
+  /** Makes reading start there; call before requesting the first contexts. */
   beginAt(continued: TextContinued): void {
     this.thread.ask(continued);
   }
@@ -221,7 +221,7 @@ class TextReader {
   /**
    * The next contexts, null after the last.
    *
-   * @throws Refusal when the text cannot be read
+   * @throws Refusal if the text cannot be read
    */
   async next(): Promise<TextChunk | null> {
     for (; this.asked < AHEAD; this.asked++) this.thread.ask('next');
@@ -232,7 +232,7 @@ class TextReader {
     return reply.chunk;
   }
 
-  /** Ends the thread; it is given a moment to say what it has to say. */
+  /** Ends the thread, with a moment for its last reports. */
   async close(): Promise<void> {
     const closed = new Error('The text was closed');
     this.thread.abandon(closed);
@@ -242,7 +242,7 @@ class TextReader {
       try {
         while ((await this.reply()).kind !== 'closed');
       } catch {
-        // It was asked to end, and ends.
+        // Ending on request is not an error.
       } finally {
         clearTimeout(timer);
       }
@@ -259,64 +259,64 @@ class TextReader {
   }
 }
 
-/** Which text is to be read, and how. */
+/** Which text to read, and how. */
 export interface TextStart {
   /** The model's directory, for its tokenizer. */
   readonly model: string;
   readonly expected: ExpectedTokens;
   /** One corpus, or several that are mixed. */
   readonly corpus: readonly string[];
-  /** Key or column of token ids, read in the place of text, and what numbers of .bin files are. */
+  /** Key or column of token ids, read in place of text, and the element type of .bin files. */
   readonly idsField?: string;
   readonly idsDtype?: IdsDType;
-  /** How standard input is read. */
+  /** Format of standard input. */
   readonly corpusFormat?: CorpusFormat;
   readonly textField: string;
   readonly encoding?: Encoding;
-  /** Every document where absent. */
+  /** Every document if absent. */
   readonly documents?: DocumentChoice;
-  /** Key or column of conversations, where these are read instead of text; and whose tokens become rows. */
+  /** Key or column of conversations, if these are read instead of text; and the roles whose tokens become rows. */
   readonly chatField?: string;
   readonly roles?: readonly string[];
-  /** Sets the order of the files of the hub. */
+  /** Seed for the order of hub files. */
   readonly seed?: number;
   readonly offline?: boolean;
   readonly cacheCorpus?: boolean;
-  /** Of each corpus of the hub: listed once, so that every reading has the same. */
+  /** For each hub corpus: listed once, so that every pass reads the same files. */
   readonly files?: readonly (readonly CorpusFile[] | undefined)[];
-  /** Tokens a context, BOS included. */
+  /** Tokens per context, BOS included. */
   readonly context: number;
 }
 
-/** What is known of the tokenizer. */
+/** Properties of the tokenizer. */
 export interface TokenizerFacts {
   readonly bosTokenId: number;
   /** Do documents and contexts begin with BOS? */
   readonly prependBos: boolean;
-  /** Tokens that stand for no text, by their numbers; those of a chat template among them. */
+  /** Tokens that stand for no text, by id, including those of a chat template. */
   readonly special: ReadonlyMap<number, string>;
-  /** How conversations are read, where they are. */
+  /** How conversations are read, if they are. */
   readonly chat?: ChatFacts;
 }
 
-/** The thread is asked for a chunk, as often as it is told `next`, or to end; before the first, it may be told where to begin. */
+/** Requests to the thread: `next` chunk, or to close; before the first chunk, the start position. */
 export type TextThreadRequest = 'next' | 'close' | TextContinued;
 
-/** Where a text has been read up to, and what was counted. */
+/** Position up to which a text has been read, and its counts so far. */
 export interface TextContinued {
   readonly position: TextPosition;
   readonly counted: Counted;
 }
 
-/** What is said of the text while it is read. */
+/** Remarks on the text while it is read. */
 export interface Heard {
   /** Special tokens met so far. */
   readonly written: WrittenOut;
-  /** Lines about files that are done with. */
+  /** Remarks about finished files. */
   readonly lines: readonly string[];
 }
 
-/** What the thread says: first that its tokenizer is open, then an answer to each request. */
+/** Replies of the thread: first that its tokenizer is open, then one per request. */
 export type TextThreadReply =
   | { readonly kind: 'ready'; readonly facts: TokenizerFacts }
   | { readonly kind: 'chunk'; readonly chunk: TextChunk; readonly heard: Heard }

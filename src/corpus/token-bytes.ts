@@ -2,18 +2,18 @@ import { isJsonObject } from '../disk/json.js';
 import { bytesByCharacter, isByteLevel, piecesOf, WORD_START } from './token-texts.js';
 import { readTokenizerFile } from './tokenizer.js';
 
-/** The bytes of UTF-8 that a token writes into a text; of a special token those of its name. */
+/** The UTF-8 bytes that a token adds to a text; for a special token, those of its name. */
 export type TokenBytes = (id: number) => Uint8Array;
 
 const NOTHING = new Uint8Array(0);
 const UTF8 = new TextEncoder();
 
 /**
- * What every token of a model writes, so that a text can be put together as its tokens come: of one character, several
- * tokens may write a byte each. A number without a token writes nothing.
+ * The bytes of every token of a model, for assembling text as tokens arrive: several tokens may each contribute one
+ * byte of a character. An id without a token contributes nothing.
  *
- * @param directory of the model
- * @throws Refusal where tokenizer.json is missing or broken
+ * @param directory the model's
+ * @throws Refusal if tokenizer.json is missing or damaged
  */
 export async function tokenBytes(directory: string): Promise<TokenBytes> {
   const file = await readTokenizerFile(directory, 'tokenizer.json');
@@ -29,13 +29,13 @@ export async function tokenBytes(directory: string): Promise<TokenBytes> {
   return (id) => bytes.get(id) ?? NOTHING;
 }
 
-/** A piece of SentencePiece: text, or a byte that no piece has the text of. */
+/** A SentencePiece piece: text, or a byte for characters that no piece has. */
 function ofPiece(piece: string): Uint8Array {
   const byte = /^<0x([0-9A-F]{2})>$/.exec(piece);
   return byte ? Uint8Array.of(Number.parseInt(byte[1]!, 16)) : UTF8.encode(piece.replaceAll(WORD_START, ' '));
 }
 
-/** A token of characters that stand for a byte each. */
+/** A token of characters that represent one byte each. */
 function byCharacters(table: ReadonlyMap<string, number>): (token: string) => Uint8Array {
   return (token) => {
     const found = [...token].map((character) => table.get(character));
@@ -43,7 +43,7 @@ function byCharacters(table: ReadonlyMap<string, number>): (token: string) => Ui
   };
 }
 
-/** Text that comes token by token; a character appears with the last of its bytes. */
+/** Text assembled token by token; a character appears with the last of its bytes. */
 export class StreamedText {
   private readonly decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
@@ -53,7 +53,7 @@ export class StreamedText {
     return this.decoder.decode(this.bytes(id), { stream: true });
   }
 
-  /** What is left: a replacement character for bytes that came to no character. */
+  /** The rest: a replacement character for an incomplete character. */
   end(): string {
     return this.decoder.decode();
   }

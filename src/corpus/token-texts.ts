@@ -1,16 +1,16 @@
 import { isJsonObject } from '../disk/json.js';
 import { readTokenizerFile } from './tokenizer.js';
 
-/** What stands for a space at the beginning of a word in SentencePiece's vocabularies. */
+/** Represents a space at the beginning of a word in SentencePiece vocabularies. */
 export const WORD_START = '▁';
 
 /**
- * Every token of a model as it is shown, by its number: its text where its bytes are one, and bytes that are no text as
- * <0xE2>. A number without a token is shown as <token 17>.
+ * Display text of every token of a model, by id: its text if its bytes are valid, and other bytes as <0xE2>. An id
+ * without a token is shown as <token 17>.
  *
- * @param directory of the model
+ * @param directory the model's
  * @param vocabulary rows of its embedding
- * @throws Refusal where tokenizer.json is missing or broken
+ * @throws Refusal if tokenizer.json is missing or damaged
  */
 export async function tokenTexts(directory: string, vocabulary: number): Promise<string[]> {
   const file = await readTokenizerFile(directory, 'tokenizer.json');
@@ -27,7 +27,7 @@ export async function tokenTexts(directory: string, vocabulary: number): Promise
   return texts;
 }
 
-/** Tokens with their numbers: of a table, or of a list of tokens with scores. */
+/** Tokens with their ids, from a table or a list of tokens with scores. */
 export function piecesOf(vocab: unknown): [string, number][] {
   if (Array.isArray(vocab)) return vocab.map((piece, id) => [String(Array.isArray(piece) ? piece[0] : piece), id]);
   return isJsonObject(vocab) ? (Object.entries(vocab) as [string, number][]) : [];
@@ -35,7 +35,7 @@ export function piecesOf(vocab: unknown): [string, number][] {
 
 const textOfPiece = (piece: string) => piece.replaceAll(WORD_START, ' ');
 
-/** Does the tokenizer write a byte as a character, as GPT-2's does? Its decoder says so, or how it splits. */
+/** Does the tokenizer represent bytes as characters, like GPT-2's? Determined from its decoder or pre-tokenizer. */
 export function isByteLevel(file: unknown): boolean {
   if (!isJsonObject(file)) return false;
   const steps = [file.decoder, file.pre_tokenizer].flatMap((step) =>
@@ -44,7 +44,7 @@ export function isByteLevel(file: unknown): boolean {
   return steps.some((step) => isJsonObject(step) && step.type === 'ByteLevel');
 }
 
-/** GPT-2's table: printable characters of Latin-1 stand for their bytes, the others for what is left, from U+0100 on. */
+/** GPT-2's table: printable Latin-1 characters represent their own bytes, characters from U+0100 on the others. */
 export function bytesByCharacter(): Map<string, number> {
   const bytes = new Map<string, number>();
   let beyond = 0;
@@ -55,7 +55,7 @@ export function bytesByCharacter(): Map<string, number> {
   return bytes;
 }
 
-/** A token of byte characters as text; of what is no UTF-8, each byte by its number. */
+/** A token of byte characters as text; invalid UTF-8 byte by byte. */
 function textOfBytes(table: ReadonlyMap<string, number>): (token: string) => string {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   const decoded = (bytes: Uint8Array) => {
@@ -73,7 +73,7 @@ function textOfBytes(table: ReadonlyMap<string, number>): (token: string) => str
     if (text !== undefined) return text;
     text = '';
     for (let at = 0; at < bytes.length; ) {
-      // The shortest that is a character: 1 to 4 bytes.
+      // The shortest valid character: 1 to 4 bytes.
       const length = [1, 2, 3, 4].find(
         (n) => at + n <= bytes.length && decoded(bytes.subarray(at, at + n)) !== undefined,
       );

@@ -9,56 +9,56 @@ import { BpeEncoder } from './bpe/encoder.js';
 import { BrokenPart, isToken, type Recipe, readRecipe, UnknownPart } from './bpe/recipe.js';
 import { type Spelling, spellingOf } from './spelling.js';
 
-/** Bytes of a file, at most; Gemma 3's tokenizer.json has 33 MiB. */
+/** Max bytes of a file; Gemma 3's tokenizer.json has 33 MiB. */
 const MOST_TOKENIZER_BYTES = 2 ** 28;
 
-/** The tokens of one document, as its text comes. */
+/** Tokenizes one document, as its text arrives. */
 interface DocumentTokens {
-  /** Takes a piece of the text, cut anywhere but within a character; gives the tokens that are known by now. */
+  /** Takes a piece of the text, split anywhere except within a character; returns the tokens known so far. */
   push(piece: string): Iterable<Int32Array>;
-  /** The tokens of what is left. */
+  /** The tokens of the rest. */
   end(): Iterable<Int32Array>;
 }
 
 /** Text to token ids. */
 export interface Tokenizer {
-  /** −1 where it has none. */
+  /** −1 if it has none. */
   readonly bosTokenId: number;
   /** Do documents and contexts begin with BOS? */
   readonly prependBos: boolean;
-  /** Tokens that stand for no text, such as <eos>, by their numbers. */
+  /** Tokens that stand for no text, such as <eos>, by id. */
   readonly special: ReadonlyMap<number, string>;
-  /** All tokens that are looked for in the text before anything is merged, special ones among them. */
+  /** All tokens that are matched in the text before any merging, including special ones. */
   readonly added: ReadonlyMap<number, string>;
-  /** Undefined where it is not known. */
+  /** Undefined if unknown. */
   readonly spelling?: Spelling;
-  /** One more than the largest number in the vocabulary; added tokens may be beyond. */
+  /** One more than the largest id in the vocabulary; added tokens may be beyond. */
   readonly vocabulary: number;
   /**
-   * Begins a document, whose tokens come without BOS or other additions.
+   * Starts a document, whose tokens come without BOS or other additions.
    *
-   * @param source names it in messages
+   * @param source its name in messages
    */
   begin(source: string): DocumentTokens;
 }
 
-/** What of config.json a tokenizer must agree with. */
+/** The settings in config.json that a tokenizer must agree with. */
 export interface ExpectedTokens {
-  /** −1 where it names none. */
+  /** −1 if none is given. */
   readonly bosTokenId: number;
-  /** Always where it is not said. */
+  /** `always` if not given. */
   readonly bos?: BosPolicy;
   /** Rows of the embedding. */
   readonly vocabulary?: number;
-  /** Tokens that it gives a meaning to, by the key that does. */
+  /** Tokens with a special role, by the key that gives it. */
   readonly special?: ReadonlyMap<string, readonly number[]>;
 }
 
 /**
- * Opens the tokenizer of a model directory (tokenizer.json and tokenizer_config.json); nothing is downloaded. A tokenizer
- * with parts that the encoder here does not know is left to transformers.js.
+ * Opens the tokenizer of a model directory (tokenizer.json and tokenizer_config.json); nothing is downloaded. A
+ * tokenizer with parts that our encoder does not support is left to transformers.js.
  *
- * @throws Refusal when a file is missing or broken, or it does not fit the weights
+ * @throws Refusal if a file is missing or damaged, or it does not fit the weights
  */
 export async function openTokenizer(directory: string, expected: ExpectedTokens): Promise<Tokenizer> {
   const file = await readTokenizerFile(directory, 'tokenizer.json');
@@ -73,7 +73,7 @@ export async function openTokenizer(directory: string, expected: ExpectedTokens)
 /**
  * Reads a file of a tokenizer.
  *
- * @throws Refusal where it is missing or broken
+ * @throws Refusal if it is missing or damaged
  */
 export function readTokenizerFile(directory: string, name: string): Promise<unknown> {
   return readJsonFile(
@@ -85,8 +85,8 @@ export function readTokenizerFile(directory: string, name: string): Promise<unkn
 }
 
 /**
- * Does the tokenizer itself begin every text with BOS? `add_bos_token` of tokenizer_config.json says it, or else the
- * template of tokenizer.json.
+ * Does the tokenizer itself prepend BOS to every text? Determined by `add_bos_token` in tokenizer_config.json,
+ * otherwise by the template in tokenizer.json.
  */
 function prependsBos(file: unknown, config: unknown): boolean {
   const { add_bos_token: said } = config as TokenizerKeys;
@@ -155,12 +155,12 @@ function bosOf({ added, vocabulary }: Pick<Recipe, 'added' | 'vocabulary'>, bos:
   return added.find(({ content }) => content === bos)?.id ?? vocabulary.get(bos);
 }
 
-/** GPT-2's tokenizer_config.json names no BOS; its class knows it, and so does the model's config.json. */
+/** GPT-2's tokenizer_config.json names no BOS; its class has one, and so does the model's config.json. */
 function unnamedBos({ added }: Pick<Recipe, 'added'>, bos: string, { bosTokenId }: ExpectedTokens): number | undefined {
   return bos === '' && added.some(({ id, special }) => special && id === bosTokenId) ? bosTokenId : undefined;
 }
 
-/** The text of a token that tokenizer_config.json names: a string, or an object that holds one. */
+/** The text of a token named in tokenizer_config.json: a string, or an object containing one. */
 function namedToken(config: unknown, key: string): string {
   const value = (config as TokenizerKeys)[key];
   const text = value !== null && typeof value === 'object' ? (value as { content?: unknown }).content : value;
@@ -172,14 +172,14 @@ function checkFits(directory: string, tokenizer: Tokenizer, expected: ExpectedTo
     throw new Refusal(what, 'Tokenizer and weights must be of one checkpoint.', 'corpus/other-tokenizer');
   };
   const { bosTokenId: bos, vocabulary, special } = tokenizer;
-  // Where no BOS is written, config.json may well name one that the tokenizer does not have.
+  // If no BOS is written, config.json may name one that the tokenizer does not have.
   const named = expected.bosTokenId;
   if (tokenizer.prependBos && (bos < 0 || (named >= 0 && bos !== named))) {
     const found = bos < 0 ? 'no token' : `token ${bos}`;
     const there = named < 0 ? 'not named' : named;
     refuse(`BOS is ${found} for the tokenizer in ${directory} and ${there} in its config.json.`);
   }
-  // The embedding may have rows to spare; added tokens without a row are refused where a text has one.
+  // The embedding may have spare rows; added tokens without a row are refused when a text contains one.
   const rows = expected.vocabulary ?? vocabulary;
   if (vocabulary > rows || 2 * vocabulary < rows) {
     refuse(`The tokenizer in ${directory} has ${vocabulary} tokens, and the model's vocabulary has ${rows}.`);
@@ -192,15 +192,15 @@ function checkFits(directory: string, tokenizer: Tokenizer, expected: ExpectedTo
   }
 }
 
-/** Characters of a document, at most: where this tokenizer's texts may be cut is not known. */
+/** Max characters of a document if it is not known where this tokenizer's texts may be split. */
 const LONGEST_DOCUMENT = 2 ** 20;
 
 /**
- * The tokenizer of a model directory as transformers.js has it: slow, but it knows more kinds.
+ * The tokenizer of a model directory as implemented by transformers.js: slow, but it supports more kinds.
  *
  * @param file the parsed tokenizer.json
- * @param part why our encoder was not taken, to be read after "has"
- * @throws Refusal where it cannot be opened, or its tokens are known to differ from Python's
+ * @param part why our encoder could not be used, to be read after "has"
+ * @throws Refusal if it cannot be opened, or its tokens are known to differ from Python's
  */
 async function openLibraryTokenizer(directory: string, file: unknown, part: string): Promise<UnsettledTokenizer> {
   const { AutoTokenizer, env } = await import('@huggingface/transformers');
@@ -222,7 +222,7 @@ async function openLibraryTokenizer(directory: string, file: unknown, part: stri
     special?: unknown;
     [flag: string]: unknown;
   }[];
-  // It disagrees with Python about words, and about the white space that tokens take.
+  // It disagrees with Python about words, and about the white space that tokens consume.
   for (const [flag, token] of ['single_word', 'lstrip', 'rstrip'].map(
     (name) => [name, added.find((t) => t?.[name])] as const,
   )) {
@@ -266,7 +266,7 @@ function vocabularySize(vocab: unknown): number {
   return Array.isArray(vocab) ? vocab.length : size;
 }
 
-/** A document that is encoded when all of it is there. */
+/** A document that is encoded once it is complete. */
 class WholeDocument implements DocumentTokens {
   private text = '';
 
@@ -280,7 +280,7 @@ class WholeDocument implements DocumentTokens {
     this.text += piece;
     if (this.text.length <= LONGEST_DOCUMENT) return [];
     throw new Refusal(
-      `${this.source} has more than ${LONGEST_DOCUMENT} characters, and the tokenizer has ${this.part}: where its texts may be cut is not known.`,
+      `${this.source} has more than ${LONGEST_DOCUMENT} characters, and the tokenizer has ${this.part}, for which it is not known where texts may be split.`,
       'Split the document into several.',
       'corpus/document-too-long',
     );

@@ -8,17 +8,17 @@ import { Refusal } from '../errors/refusal.js';
 import { openStandardInput } from './piped-bytes.js';
 import { type FilePlace, placeName, remoteBytes } from './remote-file.js';
 
-/** Bytes that are read, or unpacked, at a time. */
+/** Bytes read or decompressed at a time. */
 const UNPACKED_CHUNK = 65_536;
 
-/** How a file is packed, as its ending says. */
+/** How a file is compressed, from its extension. */
 export type Packing = 'gzip' | 'zstd' | 'none';
 
 /**
- * The bytes of a file, unpacked, in chunks of at most 128 KiB. Whoever stops reading early leaves nothing open.
+ * The decompressed bytes of a file, in chunks of at most 128 KiB. Stopping early closes everything.
  *
- * @param from byte to begin at, of a file that is not packed
- * @throws Refusal where it cannot be read to its end, or is damaged
+ * @param from first byte, for an uncompressed file
+ * @throws Refusal if it cannot be read to its end, or is damaged
  */
 export async function* unpacked(place: FilePlace, packing: Packing, from = 0): AsyncGenerator<Buffer> {
   const file = placeName(place);
@@ -34,15 +34,15 @@ export async function* unpacked(place: FilePlace, packing: Packing, from = 0): A
   }
 }
 
-/** Of a file of the hub, or of a regular file, which nothing else can have taken the place of. */
+/** Opens a hub file or a regular file, never anything else that replaced it. */
 async function streamOf(path: FilePlace, start = 0): Promise<Readable> {
   if (path === '-') return openStandardInput(UNPACKED_CHUNK);
   if (typeof path !== 'string') return Readable.from(remoteBytes(path, start), { objectMode: true, highWaterMark: 1 });
   const opened = await openRegular(path);
   if (!opened)
     throw new Refusal(
-      `There is no file ${path}.`,
-      'Check the path; it was there when the corpus was listed.',
+      `${path} does not exist.`,
+      'Check the path; it existed when the corpus was listed.',
       'corpus/vanished',
     );
   return opened.handle.createReadStream({ highWaterMark: UNPACKED_CHUNK, start });
@@ -50,13 +50,13 @@ async function streamOf(path: FilePlace, start = 0): Promise<Readable> {
 
 async function* gunzipped(place: FilePlace, raw: Readable): AsyncGenerator<Buffer> {
   const unzip = createGunzip({ chunkSize: UNPACKED_CHUNK });
-  // pipeline hands an error of either stream to the reader of `unzip`.
+  // pipeline passes an error of either stream to the reader of `unzip`.
   const piped = pipeline(raw, unzip).catch((error) => unzip.destroy(error));
   try {
     yield* unzip as AsyncIterable<Buffer>;
     await piped;
   } finally {
-    // Who stops reading early does not care how the file ends.
+    // An early stop does not depend on how the file ends.
     unzip.on('error', () => {});
     unzip.destroy();
     raw.destroy();
@@ -64,7 +64,10 @@ async function* gunzipped(place: FilePlace, raw: Readable): AsyncGenerator<Buffe
   await checkRest(place, unzip.bytesWritten);
 }
 
-/** zlib ends at a zero byte after a member: tapes are padded so. Anything else there would be dropped without a word. */
+/**
+ * zlib ends at a zero byte after a member, since tapes are padded with zeros. Anything else there would be silently
+ * dropped.
+ */
 async function checkRest(place: FilePlace, from: number): Promise<void> {
   for await (const chunk of await streamOf(place, from)) {
     if ((chunk as Buffer).some((byte) => byte !== 0)) throw new Error('bytes after its compressed text are not gzip');
@@ -77,29 +80,29 @@ function broken(file: string, cause: unknown, packing: Packing): Refusal {
     packing !== 'none' && (cause instanceof BrokenZstd || (cause as NodeJS.ErrnoException).syscall === undefined);
   return new Refusal(
     `${file} could not be read to its end: ${reason}.`,
-    packed ? 'Fetch or compress the file again.' : 'Check the file and its permissions.',
+    packed ? 'Download or compress the file again.' : 'Check the file and its permissions.',
     'corpus/cut-short',
     { cause },
   );
 }
 
-/** Window of a frame, at most: as much of the text is kept in memory. The zstd program's own bound is the same. */
+/** Max window of a frame: this much of the text is kept in memory. Same limit as the zstd program. */
 const MOST_WINDOW = 2 ** 27;
-/** Bytes of a block, packed or not, at most (RFC 8878, section 3.1.1.2.4). */
+/** Max bytes of a block, compressed or not (RFC 8878, section 3.1.1.2.4). */
 const MOST_BLOCK = 2 ** 17;
 const ZSTD_MAGIC = 0xfd2fb528;
-/** Of a frame to be passed over; the last four bits are free. */
+/** Magic number of a skippable frame; its last four bits are arbitrary. */
 const SKIPPABLE = 0x184d2a50;
 
-/** What is wrong with Zstandard data. */
+/** Invalid Zstandard data. */
 class BrokenZstd extends Error {}
 
 /**
- * Unpacks Zstandard frames (RFC 8878), one after another, a block of at most 128 KiB at a time: a few bytes may unpack
- * to any length. Checksums are compared where frames have them.
+ * Decompresses consecutive Zstandard frames (RFC 8878), one block of at most 128 KiB at a time: a few bytes may expand
+ * to any length. Checksums are verified if present.
  *
- * @throws BrokenZstd where the data end early, or are damaged
- * @throws Refusal where a frame needs a dictionary, or more memory than is allowed
+ * @throws BrokenZstd if the data are truncated or damaged
+ * @throws Refusal if a frame needs a dictionary, or more memory than allowed
  */
 export async function* unpackZstd(source: AsyncIterable<Buffer>, file: string): AsyncGenerator<Buffer> {
   const input = new ByteReader(source);
@@ -109,7 +112,7 @@ export async function* unpackZstd(source: AsyncIterable<Buffer>, file: string): 
       const magic = (await input.take(4)).readUInt32LE();
       if (magic >>> 4 === SKIPPABLE >>> 4) await input.skip((await input.take(4)).readUInt32LE());
       else if (magic === ZSTD_MAGIC) yield* unpackFrame(input, file);
-      else throw new BrokenZstd('what comes is not Zstandard');
+      else throw new BrokenZstd('the data are not Zstandard');
     }
   } finally {
     await input.close();
@@ -119,7 +122,7 @@ export async function* unpackZstd(source: AsyncIterable<Buffer>, file: string): 
 async function* unpackFrame(input: ByteReader, file: string): AsyncGenerator<Buffer> {
   const { header, checked } = await readFrameHeader(input, file);
   const blocks: Buffer[] = [];
-  // Declared as unsigned bytes of any buffer; its output is newly allocated.
+  // Declared as bytes of any buffer; the output is newly allocated.
   const unpacker = new Decompress((block) =>
     blocks.push(Buffer.from(block.buffer as ArrayBuffer, block.byteOffset, block.byteLength)),
   );
@@ -147,7 +150,7 @@ async function* unpackFrame(input: ByteReader, file: string): AsyncGenerator<Buf
     throw new BrokenZstd('its checksum does not match');
 }
 
-/** Magic number and header of a frame, the flag for a checksum taken out: the checksum is compared here. */
+/** Magic number and header of a frame with the checksum flag cleared: the checksum is verified here. */
 async function readFrameHeader(input: ByteReader, file: string): Promise<{ header: Buffer; checked: boolean }> {
   const [descriptor] = (await input.take(1)) as unknown as [number];
   const single = (descriptor >> 5) & 1;
@@ -167,7 +170,7 @@ async function readFrameHeader(input: ByteReader, file: string): Promise<{ heade
   if (window > MOST_WINDOW) {
     throw new Refusal(
       `${file} needs a window of ${formatBytes(window)} to be unpacked, and at most ${formatBytes(MOST_WINDOW)} is allowed.`,
-      'Compress it without --ultra and --long, or with --long=27 at most.',
+      'Compress it without --ultra and --long, or with at most --long=27.',
       'corpus/zstd-window',
     );
   }
@@ -179,9 +182,10 @@ async function readFrameHeader(input: ByteReader, file: string): Promise<{ heade
 }
 
 /**
- * Checks the first frame of data that will be unpacked at once, for which as much memory is reserved as it says.
+ * Checks the first frame of data that will be decompressed in one go, for which the declared amount of memory is
+ * allocated.
  *
- * @param most bytes that it may unpack to
+ * @param most max decompressed bytes
  */
 export function checkFrame(data: Uint8Array, most: number): void {
   const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
@@ -192,7 +196,7 @@ export function checkFrame(data: Uint8Array, most: number): void {
   const at = 6 - single + [0, 1, 2, 4][descriptor & 3]!;
   const whole = content > 0 ? contentSize(bytes.subarray(at, at + content)) : windowSize(bytes[5]!);
   if (content > 0 ? whole > most : whole > Math.max(most, MOST_WINDOW))
-    throw new BrokenZstd('a page is longer than it says');
+    throw new BrokenZstd('a page is longer than declared');
 }
 
 function windowSize(descriptor: number): number {
@@ -205,7 +209,7 @@ function contentSize(bytes: Buffer): number {
   return bytes.readUIntLE(0, bytes.length) + (bytes.length === 2 ? 256 : 0);
 }
 
-/** Bytes of a stream, this many at a time. */
+/** Reads a stream by numbers of bytes. */
 class ByteReader {
   private readonly source: AsyncIterator<Buffer>;
   private chunk: Buffer = Buffer.alloc(0);
@@ -257,7 +261,7 @@ const round = (sum: bigint, lane: bigint) => u64(rotated(u64(sum + lane * P2), 3
 
 const STRIPE = 32;
 
-/** XXH64 with seed 0, as Zstandard's frames have it. https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md */
+/** XXH64 with seed 0, as used in Zstandard frames. https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md */
 export class Xxh64 {
   private readonly sums: [bigint, bigint, bigint, bigint] = [u64(P1 + P2), P2, 0n, u64(-P1)];
   private rest: Buffer = Buffer.alloc(0);

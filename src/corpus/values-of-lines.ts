@@ -3,27 +3,27 @@ import type { Remarks } from './encodings.js';
 import { LinesOfText, valueOfLine } from './json-lines.js';
 import { type DocumentPlace, fileBegin } from './text-position.js';
 
-/** Characters of a line whose value is held whole, at most. */
+/** Max characters of a line whose value is held in memory. */
 export const LONGEST_LINE = 2 ** 24;
 
-/** A value of a file, and its place. */
+/** A value from a file, and its location. */
 export interface FoundValue {
   readonly value: unknown;
   readonly source: string;
   readonly place: DocumentPlace;
 }
 
-/** Key or column of values that are no texts, and the flag that names it. */
+/** Key or column of non-text values, and the flag that names it. */
 export interface ValueField {
   readonly field: string;
   readonly flag: 'chat-field' | 'ids-field';
 }
 
 /**
- * What lines of JSON have under a key, held whole; lines with null there are passed over.
+ * The values of a key in lines of JSON, held in memory; lines with null there are skipped.
  *
  * @param text of the file, in pieces
- * @param begin where it begins
+ * @param begin position at which `text` starts
  * @throws Refusal naming file and line
  */
 export async function* valuesOfLines(
@@ -57,7 +57,7 @@ function tooLong(source: string, flag: ValueField['flag']): Refusal {
       ? (['conversation', 'corpus/chat-too-long'] as const)
       : (['list of token ids', 'corpus/ids-too-long'] as const);
   return new Refusal(
-    `${source} has more than ${LONGEST_LINE} characters, and a ${what} is held whole.`,
+    `${source} has more than ${LONGEST_LINE} characters; a ${what} must fit in memory.`,
     'Split the line.',
     code,
   );

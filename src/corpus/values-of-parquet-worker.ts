@@ -5,25 +5,25 @@ import { Refusal, type RefusedReply, refusedReply } from '../errors/refusal.js';
 import { COMPRESSORS, checkApart, chunkRange, groupOf, MOST_PAGE, openParquet } from './parquet-file.js';
 import { alongRanges, type ByteRange, type FilePlace } from './remote-file.js';
 
-/** What the worker is given. */
+/** The worker's input. */
 export interface ParquetValuesTask {
   readonly place: FilePlace;
-  /** The column of the values. */
+  /** The column to read. */
   readonly field: string;
-  /** Row to begin at. */
+  /** First row. */
   readonly from: number;
 }
 
-/** What it answers, once each time it is asked. */
+/** One reply per request. */
 export type ParquetValuesReply =
-  /** The column's values as they would stand in JSON; null where a row has none. */
+  /** The column's values as JSON; null for rows without one. */
   | { readonly kind: 'rows'; readonly rows: readonly unknown[] }
   | { readonly kind: 'end' }
   | { readonly kind: 'no text'; readonly what: string; readonly columns: readonly string[] }
   | { readonly kind: 'failed'; readonly reason: string }
   | RefusedReply;
 
-/** Rows of a reply, at most; they are copied to the other thread. */
+/** Max rows of a reply, since replies are copied to the other thread. */
 const ROWS = 256;
 
 async function* repliesOf({ place, field, from }: ParquetValuesTask): AsyncGenerator<ParquetValuesReply> {
@@ -60,10 +60,10 @@ async function* repliesOf({ place, field, from }: ParquetValuesTask): AsyncGener
 }
 
 /**
- * Where the parts of the column are, in the order in which they are read: by row group, and within it by place.
+ * Byte ranges of the column's parts in reading order: by row group, and within it by position.
  *
- * @param groups row groups at the beginning that are not read
- * @throws Error where they are not of this file, or lie in one another
+ * @param groups number of leading row groups to skip
+ * @throws Error if they are not in this file, or overlap
  */
 function rangesOf({ row_groups }: FileMetaData, field: string, size: number, groups: number): ByteRange[] {
   const ranges = row_groups.map(({ columns }) =>
@@ -92,7 +92,7 @@ function textOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
 }
 
-/** A value as it would stand in JSON. */
+/** A value as JSON. */
 function asJson(value: unknown): unknown {
   if (typeof value === 'bigint') return Number(value);
   if (value instanceof Date) return value.toISOString();

@@ -6,15 +6,14 @@ import { type FilePlace, placeName } from './remote-file.js';
 import type { FoundValue, ValueField } from './values-of-lines.js';
 import type { ParquetValuesReply, ParquetValuesTask } from './values-of-parquet-worker.js';
 
-/** Heap for a row group of lists, in MiB: it is decoded whole. */
+/** Heap limit in MiB for a row group of lists, which is decoded as a whole. */
 const HEAP = 2048;
 
 /**
- * Values of a column as they would stand in JSON, one row group at a time, in a separate thread; rows with null are passed
- * over.
+ * Values of a column as JSON, one row group at a time, in a separate thread; null rows are skipped.
  *
- * @param from row to begin at
- * @throws Refusal where the file is broken, or has no such column
+ * @param from first row
+ * @throws Refusal if the file is damaged, or has no such column
  */
 export async function* valuesOfParquet(
   place: FilePlace,

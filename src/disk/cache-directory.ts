@@ -4,10 +4,10 @@ import type { RefusalCode } from '../errors/codes.js';
 import { Refusal } from '../errors/refusal.js';
 
 /**
- * Where this program keeps what it may need again: SAE_PIPE_CACHE, XDG_CACHE_HOME/sae-pipe or ~/.cache/sae-pipe.
+ * The cache directory: SAE_PIPE_CACHE, XDG_CACHE_HOME/sae-pipe or ~/.cache/sae-pipe.
  *
- * @param what is to be kept, for messages
- * @throws Refusal where the user has no home directory and no variable says where
+ * @param what what is cached, for messages
+ * @throws Refusal if the user has no home directory and no variable names another
  */
 export function cacheDirectory(what: string, code: RefusalCode): string {
   const { SAE_PIPE_CACHE, XDG_CACHE_HOME } = process.env;

@@ -3,15 +3,15 @@ import { dirname, resolve } from 'node:path';
 import { Refusal } from '../errors/refusal.js';
 import { errorCode, refusedWrite } from './refused.js';
 
-/** Another process may remove a directory that it had made between two of our calls. */
+/** Another process may remove the directory it created between two of our calls. */
 const MAKE_ATTEMPTS = 100;
 
 /**
- * Makes a directory with its parents, each entered durably in the one above. Node's own recursive mkdir tries for ever
- * where a file system takes no new names (/proc) and behind links that lead nowhere.
+ * Creates a directory and its parents, syncing each new entry. Node's own recursive mkdir retries forever on file
+ * systems that take no new names (/proc) and behind dangling links.
  *
- * @returns the first directory that was made, absolute; undefined where all of them existed
- * @throws Refusal naming `path` and what is in the way; what was made is removed again
+ * @returns the first directory that was created, absolute; undefined if all existed
+ * @throws Refusal naming `path` and the obstacle; created directories are removed again
  */
 export async function makeDirectory(path: string): Promise<string | undefined> {
   for (let attempt = 0; attempt < MAKE_ATTEMPTS; attempt++) {
@@ -26,13 +26,13 @@ export async function makeDirectory(path: string): Promise<string | undefined> {
     }
   }
   throw new Refusal(
-    `${path} could not be made: the directories above it keep vanishing.`,
+    `${path} could not be created: the directories above it keep vanishing.`,
     'Check --out.',
     'disk/vanishing-parents',
   );
 }
 
-/** Removes `path` and the directories above it down from `first`, as far as they are empty. Never fails. */
+/** Removes `path` and its parents up to `first`, as long as they are empty. Never throws. */
 export async function removeEmpty(path: string, first: string): Promise<void> {
   try {
     for (let at = resolve(path); ; at = dirname(at)) {
@@ -42,16 +42,16 @@ export async function removeEmpty(path: string, first: string): Promise<void> {
   } catch {}
 }
 
-/** The nearest directory at or above `path`, and the directories below it that `path` lacks, the highest first. */
+/** The nearest existing directory at or above `path`, and the missing directories below it, outermost first. */
 interface NearestDirectory {
   readonly nearest: string;
   readonly missing: readonly string[];
 }
 
 /**
- * Finds out where a directory would have to be made; changes nothing.
+ * Finds out where a directory would have to be created, without changing anything.
  *
- * @throws Refusal where it could not be: a file, a link to nothing or a loop of links is in the way
+ * @throws Refusal if it cannot be: a file, a dangling link or a loop of links is in the way
  */
 export async function lookUp(path: string): Promise<NearestDirectory> {
   const missing: string[] = [];
@@ -59,7 +59,7 @@ export async function lookUp(path: string): Promise<NearestDirectory> {
     try {
       if ((await stat(at)).isDirectory()) return { nearest: at, missing };
       throw new Refusal(
-        `${path} could not be made: ${at} is not a directory.`,
+        `${path} could not be created: ${at} is not a directory.`,
         'Choose another --out.',
         'disk/parent-not-a-directory',
       );
@@ -69,8 +69,8 @@ export async function lookUp(path: string): Promise<NearestDirectory> {
       if (code !== 'ENOENT' && code !== 'ENOTDIR') throw refusedWrite(path, cause);
       if (code === 'ENOENT' && (await isLink(at))) {
         throw new Refusal(
-          `${path} could not be made: ${at} is a link to nothing.`,
-          'Remove the link or make its target.',
+          `${path} could not be created: ${at} is a dangling link.`,
+          'Remove the link or create its target.',
           'disk/broken-link',
         );
       }
@@ -87,7 +87,7 @@ const isLink = (path: string) =>
 
 const VANISHED = new Error('the directory above is gone');
 
-/** Makes one directory; false where another process was quicker. */
+/** Creates one directory; false if another process was faster. */
 async function makeOne(path: string, one: string): Promise<boolean> {
   const above = dirname(one);
   const opened = await openDirectory(above).catch((cause) => {
@@ -102,7 +102,7 @@ async function makeOne(path: string, one: string): Promise<boolean> {
     if (code !== 'ENOENT') throw cause;
     if (!(await stat(above).catch(() => undefined))) throw VANISHED;
     throw new Refusal(
-      `${path} could not be made: ${above} takes no new directories.`,
+      `${path} could not be created: no directories can be created in ${above}.`,
       'Choose an --out on an ordinary file system.',
       'disk/no-new-directories',
       { cause },
@@ -120,12 +120,12 @@ async function makeOne(path: string, one: string): Promise<boolean> {
   }
 }
 
-/** What a file system answers that syncs no such thing (FUSE, network and host shares): nothing failed then. */
+/** Errors of file systems without fsync for such files (FUSE, network and host shares): nothing has failed then. */
 const NOT_OFFERED = ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EBADF'];
-/** A directory that may be written but not listed cannot be opened. */
+/** A directory that is writable but not readable cannot be opened. */
 const NOT_OPENED = ['EACCES', 'EPERM', 'EISDIR', ...NOT_OFFERED];
 
-/** Asks that what was written survives a power failure, where the file system offers that. */
+/** Syncs to disk, so that data survives a power failure, if the file system supports it. */
 export async function sync(file: FileHandle): Promise<void> {
   try {
     await file.sync();
@@ -135,10 +135,10 @@ export async function sync(file: FileHandle): Promise<void> {
 }
 
 /**
- * Opens a directory so that changes of its names can be synced. It is opened before they are made: what cannot be
- * opened for want of file numbers then fails while nothing has changed.
+ * Opens a directory so that changes to its entries can be synced. Open it before making them: running out of file
+ * descriptors then fails before anything has changed.
  *
- * @returns undefined where the file system does not let directories be opened
+ * @returns undefined if the file system does not allow directories to be opened
  */
 export function openDirectory(path: string): Promise<FileHandle | undefined> {
   return open(path, 'r').catch((cause) => {

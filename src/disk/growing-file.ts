@@ -7,7 +7,7 @@ import { requireStillOwner } from './lock.js';
 import { writeAside } from './output-file.js';
 import { refusedWrite } from './refused.js';
 
-/** A file that grows while work continues: what is appended is there whole, or not at all. */
+/** A file that grows as work continues; each append is all or nothing. */
 export class GrowingFile {
   private constructor(
     private readonly path: string,
@@ -16,8 +16,8 @@ export class GrowingFile {
   ) {}
 
   /**
-   * @param how a: continue it where it is there; wx: it must not exist
-   * @param flag that says where it lies, for messages
+   * @param how a: append if it exists; wx: it must not exist
+   * @param flag that determines its location, for messages
    */
   static async open(path: string, how: 'a' | 'wx', flag = '--out'): Promise<GrowingFile> {
     const file = await open(path, how).catch((cause) => {
@@ -26,12 +26,12 @@ export class GrowingFile {
     return new GrowingFile(path, file, flag);
   }
 
-  /** @throws Refusal where it cannot be written, of which nothing stays then, or the file was deleted */
+  /** @throws Refusal if it cannot be written (nothing of the append remains then), or if the file was deleted */
   async append(content: string | Uint8Array): Promise<void> {
     const { size, nlink } = await this.file.stat();
-    // Writing to it would succeed, and nobody would ever read it.
+    // Writing would succeed, but into a file that nobody can open any more.
     if (nlink === 0)
-      throw new Refusal(`${this.path} was deleted while it was written.`, `Check ${this.flag}.`, 'disk/out-deleted');
+      throw new Refusal(`${this.path} was deleted while being written.`, `Check ${this.flag}.`, 'disk/out-deleted');
     await requireStillOwner(dirname(this.path));
     try {
       await this.file.appendFile(content);
@@ -41,7 +41,7 @@ export class GrowingFile {
     }
   }
 
-  /** Makes what was appended survive a power failure. */
+  /** Makes appended data survive a power failure. */
   async sync(): Promise<void> {
     await sync(this.file).catch((cause) => {
       throw refusedWrite(this.path, cause);
@@ -53,21 +53,21 @@ export class GrowingFile {
   }
 }
 
-/** Bytes of a file that is continued, at most: it is one string for a moment, and V8 has none longer. */
+/** Max bytes of a file to continue: it is read into one string, and this is V8's limit. */
 const MOST_LINES_TEXT = 2 ** 29 - 24;
 
 /** A growing file of one JSON object per line. A torn last line is dropped when it is reopened. */
 export class JsonLines<T> {
   private constructor(
     private readonly file: GrowingFile,
-    /** The newest line. */
+    /** The last line. */
     public last: T | undefined,
   ) {}
 
   /**
-   * Opens the file for appending, creating it where it is missing.
+   * Opens the file for appending, creating it if missing.
    *
-   * @param keep which of the lines there stay
+   * @param keep which of the existing lines to keep
    */
   static async open<T>(path: string, { keep }: { keep: (line: T) => boolean }): Promise<JsonLines<T>> {
     const { kept, text } = await keptOf(path, keep);
@@ -79,7 +79,7 @@ export class JsonLines<T> {
     return this.appendAll([line]);
   }
 
-  /** Appends several lines: all of them, or where it throws, none. */
+  /** Appends several lines: all of them, or none if it throws. */
   appendAll(lines: readonly T[]): Promise<void> {
     this.last = lines.at(-1) ?? this.last;
     return this.file.append(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
@@ -94,26 +94,28 @@ export class JsonLines<T> {
   }
 }
 
-/** Drops lines of a file that stays closed, a torn last one included; writes nothing where none is dropped. */
+/**
+ * Drops lines of a file without opening it for appending, including a torn last one; writes nothing if none is dropped.
+ */
 export async function trimJsonLines<T>(path: string, keep: (line: T) => boolean): Promise<void> {
   const { found, text } = await keptOf(path, keep);
   if (found !== undefined && found !== text) await writeAside(path, text);
 }
 
-/** Which lines of a file stay, and their text; `found` is the file's, undefined where there is none. */
+/** The lines to keep and their text; `found` is the file's text, undefined if it does not exist. */
 async function keptOf<T>(path: string, keep: (line: T) => boolean) {
   const found = await readTextFile(path, 'Remove it, or choose another --out.', MOST_LINES_TEXT);
   const kept = parseJsonLines<T>(found ?? '', path).filter(keep);
   return { found, kept, text: kept.map((line) => `${JSON.stringify(line)}\n`).join('') };
 }
 
-/** The objects of a JSON-lines text; a last line without its newline was torn and is left out. */
+/** Parses JSON Lines; a last line without a newline was torn and is ignored. */
 function parseJsonLines<T>(text: string, path: string): T[] {
   const lines = text.split('\n').slice(0, -1);
   return lines.map((line, i) => {
     try {
       const value = parseJson(line);
-      // What is kept is decided by keys.
+      // `keep` reads keys.
       if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new SyntaxError('no JSON object');
       return value as T;
     } catch (cause) {

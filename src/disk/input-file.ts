@@ -9,20 +9,20 @@ import { formatBytes } from './space.js';
 export interface RegularFile {
   readonly path: string;
   readonly handle: FileHandle;
-  /** Bytes when it was opened. */
+  /** Size in bytes when it was opened. */
   readonly size: number;
 }
 
-/** Bytes asked for beyond the size that a file had when it was opened. */
+/** Bytes to read beyond the size a file had when it was opened. */
 const READ_AHEAD = 2 ** 16;
 
 /**
- * Opens a regular file for reading; null where nothing exists at `path`. Symbolic links are followed: clusters and moved
- * caches consist of them. What keeps this safe is that nothing but a regular file is ever opened (a pipe would block, a
- * device never ends), that the open file itself is checked, and that only what a schema knows is shown or copied.
+ * Opens a regular file for reading; null if nothing exists at `path`. Symbolic links are followed: clusters and moved
+ * caches consist of them. This is safe because only regular files are opened (a pipe would block, a device never ends),
+ * the open file itself is checked, and only what a schema knows is shown or copied.
  *
- * @param remedy what to do where something else is there
- * @throws Refusal where something else is there, or it may not be read
+ * @param remedy what to do if something else is there
+ * @throws Refusal if something else is there, or it is not readable
  */
 export async function openRegular(path: string, remedy?: string): Promise<RegularFile | null> {
   const check = (found: Stats) => {
@@ -30,7 +30,7 @@ export async function openRegular(path: string, remedy?: string): Promise<Regula
       throw new Refusal(`${path} is not a file.`, remedy ?? 'Put a regular file there.', 'disk/not-a-file');
   };
   try {
-    // Before opening as well: opening a device may do something to it.
+    // Also before opening, since opening a device may have side effects.
     check(await stat(path));
     const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
     try {
@@ -49,11 +49,11 @@ export async function openRegular(path: string, remedy?: string): Promise<Regula
 }
 
 /**
- * The bytes of a regular file; null where nothing exists at `path`. A size is not a promise: a file may grow, and those of
- * /proc have none.
+ * The bytes of a regular file; null if nothing exists at `path`. The size is not relied on: a file may grow, and files
+ * in /proc report 0.
  *
- * @param most bytes, at most
- * @throws Refusal where it has more, is not a regular file, or may not be read
+ * @param most max bytes
+ * @throws Refusal if it is larger, not a regular file, or not readable
  */
 export async function readRegular(path: string, most: number, remedy?: string): Promise<Buffer | null> {
   const file = await openRegular(path, remedy);
@@ -86,9 +86,9 @@ export async function readRegular(path: string, most: number, remedy?: string): 
 }
 
 /**
- * The bytes of a regular file piece by piece; a piece is written over when the next one is asked for.
+ * The bytes of a regular file in chunks; each chunk's buffer is reused for the next.
  *
- * @throws Refusal where nothing is there, or it is not a regular file, or may not be read
+ * @throws Refusal if it does not exist, is not a regular file, or is not readable
  */
 export async function* piecesOfFile(path: string, pieceBytes = 2 ** 20): AsyncGenerator<Buffer> {
   const file = await openRegular(path);
@@ -108,7 +108,7 @@ export async function* piecesOfFile(path: string, pieceBytes = 2 ** 20): AsyncGe
   }
 }
 
-/** Fills `into` with the file's bytes from `position`, as far as there are any; returns how many. */
+/** Fills `into` with the file's bytes from `position`, up to its end; returns how many were read. */
 async function fill({ handle }: RegularFile, into: Buffer, position: number): Promise<number> {
   let done = 0;
   while (done < into.length) {
@@ -119,7 +119,7 @@ async function fill({ handle }: RegularFile, into: Buffer, position: number): Pr
   return done;
 }
 
-/** The sentence for a failed read; what is one already passes through. */
+/** Turns a failed read into a Refusal; refusals pass through. */
 export function refusedRead(path: string, cause: unknown): unknown {
   if (cause instanceof Refusal) return cause;
   const { code } = cause as NodeJS.ErrnoException;
@@ -128,8 +128,8 @@ export function refusedRead(path: string, cause: unknown): unknown {
 }
 
 /**
- * Inputs of long work that are read more than once, or mapped into memory: that they are still what they were can be
- * asked at any time. It costs a call to the file system per file; contents are read again only where a file was touched.
+ * Inputs of long work that are read repeatedly or memory-mapped: checks at any time that they have not changed. Costs
+ * one stat per file; contents are read again only if a file was touched.
  */
 export class Unchanged {
   private constructor(
@@ -142,9 +142,9 @@ export class Unchanged {
   ) {}
 
   /**
-   * @param what names the inputs in messages
-   * @param digestOf reads the contents; equal digests are equal contents
-   * @throws Refusal where they change while they are read
+   * @param what name of the inputs in messages
+   * @param digestOf hashes the contents; equal digests mean equal contents
+   * @throws Refusal if they change while being read
    */
   static async of(what: string, paths: readonly string[], digestOf: () => Promise<string>): Promise<Unchanged> {
     const before = await stampsOf(paths);
@@ -154,7 +154,7 @@ export class Unchanged {
     return unchanged;
   }
 
-  /** @throws Refusal where the contents are no longer those of `digest` */
+  /** @throws Refusal if the contents no longer have `digest` */
   async check(): Promise<void> {
     const now = await stampsOf(this.paths);
     if (now === this.stamps) return;
@@ -167,7 +167,7 @@ export class Unchanged {
 
   private changed(cause?: unknown): Refusal {
     return new Refusal(
-      `${this.what} was changed while it was in use.`,
+      `${this.what} was changed while in use.`,
       'Leave it alone until the command has ended, and run the command again.',
       'disk/changed-in-use',
       { cause },
@@ -175,7 +175,7 @@ export class Unchanged {
   }
 }
 
-/** Changes whenever a file is written or replaced: the kernel sets its ctime, which nobody can turn back. */
+/** Changes whenever a file is written or replaced: the kernel sets ctime, which cannot be set back. */
 export function stampOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }
@@ -188,11 +188,11 @@ async function stampsOf(paths: readonly string[]): Promise<string> {
 }
 
 /**
- * Makes sure that a command does not replace what it reads, whatever the names: through links and hard links too, a
- * file is told by its number.
+ * Checks that a command does not replace its own inputs, whatever the names: files are compared by inode, so links and
+ * hard links are recognised.
  *
- * @param outputs files that would be replaced or deleted; those that do not exist are no danger
- * @param inputs files, and directories with all that lies below them; undefined or missing: not read from disk
+ * @param outputs files that would be replaced or deleted; nonexistent ones are harmless
+ * @param inputs files, and directories with everything below them; undefined or missing ones are ignored
  * @throws UsageRefusal naming output and input
  */
 export async function checkNotInputs(
@@ -221,17 +221,13 @@ export async function checkNotInputs(
 
 function isInput(output: string, input: string): UsageRefusal {
   const same = output === input ? 'an input of this command' : `the same file as ${input}, an input of this command`;
-  return new UsageRefusal(
-    `${output} would be replaced, and it is ${same}.`,
-    'Choose another --out.',
-    'disk/out-is-input',
-  );
+  return new UsageRefusal(`${output} would be replaced, but is ${same}.`, 'Choose another --out.', 'disk/out-is-input');
 }
 
-/** Where a file of this package lies, by its path from the package's root. */
+/** Path of a file of this package, given relative to the package root. */
 export const packagedFile = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 
-/** Is there anything at `path` that can be reached? */
+/** Does `path` exist and is it reachable? */
 export function exists(path: string): Promise<boolean> {
   return access(path).then(
     () => true,

@@ -1,4 +1,4 @@
-// Tables of Arrow's IPC format (Schema.fbs, Message.fbs, File.fbs), as far as they refer to something.
+// Field numbers in the tables of Arrow's IPC format (Schema.fbs, Message.fbs, File.fbs) that refer to other data.
 const STRING = { items: 1 };
 const keyValue: Fields = () => ({ 0: STRING, 1: STRING });
 const field: Fields = () => ({ 0: STRING, 5: { tables: field }, 6: { tables: keyValue } });
@@ -19,15 +19,15 @@ const footer: Fields = () => ({
 
 const [SCHEMA_HEADER, DICTIONARY_HEADER, BATCH_HEADER] = [1, 2, 3];
 
-/** What Arrow knows, other programs may write, and is not read here. The message says what of the file it is. */
+/** Valid Arrow that other programs may write but that is not supported here. The message describes the feature. */
 export class UnsupportedIpc extends RangeError {}
 
 /**
- * Checks a message's metadata before it is given to a reader that trusts it: what it refers to lies within it, and a
- * record batch's rows and buffers within its body. Dictionaries, compressed buffers and big-endian numbers are refused.
+ * Validates a message's metadata before passing it to a reader that trusts it: references stay within the metadata,
+ * rows and buffers within the body. Refuses dictionaries, compressed buffers and big-endian data.
  *
  * @returns bytes of the body
- * @throws RangeError where it is not so
+ * @throws RangeError if invalid
  */
 export function checkMessage(metadata: Uint8Array): number {
   const check = new FlatbufferCheck(metadata);
@@ -54,7 +54,7 @@ function checkSchema(check: FlatbufferCheck, at: number): void {
 function checkBatch(check: FlatbufferCheck, at: number, body: number): void {
   if (check.field(at, COMPRESSION) !== undefined) throw new UnsupportedIpc('its buffers are compressed');
   const rowsAt = check.field(at, 0);
-  // A row takes a bit at least.
+  // A row takes at least one bit.
   const within = (count: number) => {
     if (count > 8 * body) throw new RangeError(`${count} rows in ${body} bytes`);
   };
@@ -77,9 +77,9 @@ function items(check: FlatbufferCheck, at: number | undefined, size: number): nu
 const MAGIC = Buffer.from('ARROW1');
 
 /**
- * Checks the footer of an Arrow IPC file, and every record batch that it names.
+ * Validates the footer of an Arrow IPC file and every record batch it lists.
  *
- * @throws RangeError where it is not such a file, or something in it lies outside
+ * @throws RangeError if it is not such a file, or something lies outside of it
  */
 export function checkIpcFile(bytes: Uint8Array): void {
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -99,7 +99,7 @@ export function checkIpcFile(bytes: Uint8Array): void {
   const blocks = items(check, check.field(at, BATCHES), 24);
   for (const block of blocks) {
     const at = check.count(block);
-    // A message begins with its mark and the length of its metadata, since Arrow 0.15.
+    // Since Arrow 0.15 a message begins with a continuation marker and its metadata length.
     const metadata = file.readInt32LE(at + 4);
     const body = at + 8 + metadata;
     if (file.readInt32LE(at) !== -1 || metadata < 0 || body > file.length) throw new RangeError('no message');
@@ -107,24 +107,24 @@ export function checkIpcFile(bytes: Uint8Array): void {
   }
 }
 
-/** What a field of a FlatBuffers table refers to; fields that hold a number refer to nothing and are left out. */
+/** What a FlatBuffers field refers to; fields holding plain numbers refer to nothing and are omitted. */
 type Reference =
   | { readonly table: Fields }
   | { readonly tables: Fields }
-  /** A vector of strings' bytes or of structs, of this many bytes each. */
+  /** A vector of bytes or structs of this size in bytes. */
   | { readonly items: number };
-/** By the fields' numbers in the schema; a function, since tables may hold tables of the same kind. */
+/** By field number in the schema; a function, since tables may nest recursively. */
 type Fields = () => Readonly<Record<number, Reference | undefined>>;
 
-/** Tables visited, at most: tables may be shared, and a small file could describe a tree without end. */
+/** Max tables to visit: tables may be shared, so a small file could describe an endless tree. */
 const MOST_TABLES = 100_000;
 
 /**
- * Checks that all a table refers to lies within its bytes (FlatBuffers internals: tables, vtables, vectors). Generated
- * readers trust these numbers: beyond the end they read nothing and say nothing, and the length of a vector that is
- * not there costs as many turns of a loop.
+ * Checks that everything a table refers to lies within its bytes (FlatBuffers internals: tables, vtables, vectors).
+ * Generated readers trust these numbers: beyond the end they silently read nothing, and a bogus vector length costs
+ * that many iterations.
  *
- * @throws RangeError where something lies outside
+ * @throws RangeError if something lies outside
  */
 class FlatbufferCheck {
   private readonly view: DataView;
@@ -134,19 +134,19 @@ class FlatbufferCheck {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  /** The root table's place, checked. */
+  /** Offset of the root table, checked. */
   root(fields: Fields): number {
     const at = this.view.getUint32(0, true);
     this.table(at, fields);
     return at;
   }
 
-  /** The table that the field's place refers to, checked. */
+  /** Offset of the table that the field at this offset refers to, checked. */
   inner(at: number, fields: Fields): void {
     this.table(this.target(at), fields);
   }
 
-  /** Place of field `number` of the table at `at`; undefined where it has none. */
+  /** Offset of field `number` of the table at `at`; undefined if absent. */
   field(at: number, number: number): number | undefined {
     const vtable = at - this.view.getInt32(at, true);
     const entry = 4 + 2 * number;
@@ -155,12 +155,12 @@ class FlatbufferCheck {
     return offset === 0 ? undefined : at + offset;
   }
 
-  /** What the field's place `at` refers to. */
+  /** Target of the reference at `at`. */
   target(at: number): number {
     return at + this.view.getUint32(at, true);
   }
 
-  /** First item and number of items of the vector that the field's place refers to. */
+  /** First item and length of the vector that the field at this offset refers to. */
   vector(at: number): { first: number; length: number } {
     const start = this.target(at);
     return { first: start + 4, length: this.view.getUint32(start, true) };
@@ -170,7 +170,7 @@ class FlatbufferCheck {
     return this.view.getUint8(at);
   }
 
-  /** @throws RangeError where it is not a count of something that exists: negative, or beyond any file */
+  /** @throws RangeError if it is not a plausible count: negative, or larger than any file */
   count(at: number): number {
     const value = this.view.getBigInt64(at, true);
     if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER)) throw new RangeError(`a count is ${value}`);

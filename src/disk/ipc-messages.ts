@@ -1,6 +1,6 @@
 import { checkMessage, UnsupportedIpc } from './ipc-check.js';
 
-/** An encapsulated message (Arrow columnar format 1.5, "Encapsulated message format"), body included. */
+/** An encapsulated message (Arrow columnar format 1.5, "Encapsulated message format"), including its body. */
 export type IpcMessage = Uint8Array<ArrayBuffer>;
 
 /** Why there is no further message. */
@@ -9,16 +9,16 @@ export type StreamEnding = 'end marker' | 'cut off' | 'no message';
 /** Where a message begins since Arrow 0.15; a length of 0 after it ends the stream. */
 const CONTINUATION = -1;
 const PREFIX = 8;
-/** Bytes of a message's metadata, at most; a schema with its header takes about one KiB. */
+/** Max bytes of a message's metadata; a schema with its header takes about 1 KiB. */
 const MOST_METADATA = 2 ** 20;
 
 /**
- * Messages of an Arrow IPC stream, each in one piece of memory that is allocated once its size is known. Arrow's own
- * reader takes bytes that end between two messages for a stream that is complete; here that is told from its end marker.
+ * Messages of an Arrow IPC stream, each in one buffer allocated once its size is known. Arrow's own reader treats a
+ * stream cut off between two messages as complete; here, completeness is determined by the end marker.
  */
 export class StreamMessages {
   private readonly source: AsyncIterator<Uint8Array>;
-  /** What has come and not been taken. */
+  /** Data received but not yet consumed. */
   private chunk: Uint8Array = new Uint8Array(0);
 
   constructor(source: AsyncIterable<Uint8Array>) {
@@ -26,10 +26,10 @@ export class StreamMessages {
   }
 
   /**
-   * The next message. Its first `room` bytes are left free.
+   * The next message, preceded by `room` free bytes.
    *
-   * @param mostBody bytes of the body, at most; more is not a message
-   * @throws UnsupportedIpc where it is a message of a kind that is not read here
+   * @param mostBody max bytes of the body; beyond that it is not a message
+   * @throws UnsupportedIpc if it is a valid but unsupported kind of message
    */
   async next(mostBody: number, room = 0): Promise<IpcMessage | StreamEnding> {
     const prefix = new Uint8Array(PREFIX);
@@ -48,7 +48,7 @@ export class StreamMessages {
     return (await this.fill(whole.subarray(room + head.length))) < body ? 'cut off' : whole;
   }
 
-  /** Fills `target` as far as the source goes; the bytes that were there. */
+  /** Fills `target` as far as the source allows; returns the number of bytes. */
   private async fill(target: Uint8Array): Promise<number> {
     let filled = 0;
     while (filled < target.length) {

@@ -3,15 +3,15 @@ import type { RefusalCode } from '../errors/codes.js';
 import { Refusal } from '../errors/refusal.js';
 import { readRegular } from './input-file.js';
 
-/** Bytes of a text file, at most: a manifest lists 300,000 shards in them. */
+/** Max bytes of a text file: a manifest of 300,000 shards fits. */
 const MOST_TEXT = 2 ** 26;
 
 /**
- * Reads a text file; null where there is none. What is not a regular file (a directory, a pipe, a device) is not an input:
- * reading it might never end.
+ * Reads a text file; null if it does not exist. Refuses anything but a regular file: reading a pipe or a device might
+ * never end.
  *
- * @param remedy what to do when something else is there
- * @param most bytes, at most
+ * @param remedy what to do if something else is there
+ * @param most max bytes
  */
 export async function readTextFile(path: string, remedy?: string, most = MOST_TEXT): Promise<string | null> {
   const bytes = await readRegular(path, most, remedy);
@@ -21,9 +21,9 @@ export async function readTextFile(path: string, remedy?: string, most = MOST_TE
 /**
  * Reads a JSON file.
  *
- * @param missing what to say when there is no such file: message, remedy and code
- * @param remedy what to do when the file is broken
- * @param most bytes, at most
+ * @param missing message, remedy and code for a missing file
+ * @param remedy what to do if the file is damaged
+ * @param most max bytes
  */
 export async function readJsonFile(
   path: string,
@@ -41,7 +41,7 @@ export async function readJsonFile(
 }
 
 /**
- * The value as the schema has it, defaults filled in.
+ * Validates `json` and fills in defaults.
  *
  * @throws Refusal naming the file and the first key that is wrong
  */
@@ -53,8 +53,8 @@ export function checkJson<S extends z.ZodType>(schema: S, json: unknown, path: s
 }
 
 /**
- * What is written: every key is given, undefined where an optional one is left out of the file. A writer that forgets
- * one does not compile.
+ * Type for writing a file: every key must be given, undefined for an omitted optional one, so forgetting a key does not
+ * compile.
  */
 export type EveryKey<T> = { [K in keyof Required<T>]: T[K] };
 
@@ -64,14 +64,14 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Deepest nesting of a file that is ours or Hugging Face's is below ten. */
+/** Our own and Hugging Face's files nest fewer than ten levels. */
 const MOST_LEVELS = 200;
 
 /**
- * Parses JSON that is not nested without end: V8 parses a million levels, and whatever compares, writes or walks the
- * value afterwards would overflow its stack.
+ * Parses JSON of bounded nesting: V8 parses a million levels, and whatever compares, writes or walks the value
+ * afterwards would overflow its stack.
  *
- * @throws SyntaxError where it is not JSON, or nested too deeply; its message shows nothing of the text
+ * @throws SyntaxError if it is not JSON or nested too deeply; its message quotes nothing of the text
  */
 export function parseJson(text: string): unknown {
   const value = parsedQuietly(text);
@@ -88,7 +88,7 @@ export function parseJson(text: string): unknown {
   return value;
 }
 
-/** V8 quotes the text, which may be another file than its reader believes: a link to a private key, say. */
+/** V8's message quotes the text, which may be an unexpected file: a link to a private key, say. */
 function parsedQuietly(text: string): unknown {
   try {
     return JSON.parse(text);

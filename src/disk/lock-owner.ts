@@ -7,19 +7,19 @@ import { endsWithJob, slurmJob } from '../machine/scheduler-job.js';
 import { type JobStanding, jobStanding } from '../machine/slurm-jobs.js';
 
 /**
- * A process as a lock names it. Nothing of it is a time to be compared: clocks go back and differ between machines.
- * `since` is for people; `started` counts from the machine's own start.
+ * A process as identified by a lock. No timestamps are compared: clocks are set back and differ between machines.
+ * `since` is only displayed; `started` counts from boot.
  */
 export const ownerSchema = z.object({
-  /** Of this one claim, never used again. */
+  /** Unique to this claim; never reused. */
   id: z.string().regex(/^[0-9a-f]{32}$/),
   host: z.string().min(1),
-  /** Linux: the installation, its run since it was last started, and the process's pid namespace; '' elsewhere. */
+  /** Linux: machine id, boot id and pid namespace of the process; '' elsewhere. */
   machine: z.string(),
   boot: z.string(),
   namespace: z.string(),
   pid: z.number().int().positive(),
-  /** Start of the process in clock ticks since the machine's; '' where there is no /proc. */
+  /** Start time of the process in clock ticks since boot; '' without /proc. */
   started: z.string(),
   user: z.string(),
   /** The command's name, without its flags. */
@@ -27,27 +27,27 @@ export const ownerSchema = z.object({
   /** Its flags and the working directory that they were given in, where they are not very long. */
   given: z.object({ directory: z.string(), words: z.array(z.string()) }).optional(),
   since: z.string(),
-  /** The Slurm job that it ran in, on a node of it, and which of the job's starts that was. */
+  /** The Slurm job it ran in, if on one of its nodes, and the job's restart count. */
   job: z.object({ cluster: z.string(), id: z.string(), restarts: z.number().int().nonnegative() }).optional(),
 });
 export type Owner = z.infer<typeof ownerSchema>;
 
-/** Pid namespace of processes in no container (the kernel's PROC_PID_INIT_INO). */
+/** Initial pid namespace: not in a container (the kernel's PROC_PID_INIT_INO). */
 const OUTSIDE_CONTAINERS = 'pid:[4026531836]';
 
-const HERE = {
+const THIS_MACHINE = {
   host: hostname(),
   machine: firstLine('/etc/machine-id'),
   boot: firstLine('/proc/sys/kernel/random/boot_id'),
   namespace: pidNamespace(),
 };
 
-/** This process, about to claim something. */
+/** This process as the owner of a new lock. */
 export function thisProcess(): Owner {
   const [program = 'node', command = '', ...words] = process.argv.slice(1);
   return {
     id: randomBytes(16).toString('hex'),
-    ...HERE,
+    ...THIS_MACHINE,
     pid: process.pid,
     started: statusOf(process.pid)?.started ?? '',
     user: userName(),
@@ -68,19 +68,19 @@ function givenTo(program: string, words: string[]): Pick<Owner, 'given'> {
 
 function jobOfLock(): Pick<Owner, 'job'> {
   const job = slurmJob();
-  // Of any other process, the end of the job tells nothing.
+  // The end of the job says nothing about any other process.
   if (job === undefined || !endsWithJob()) return {};
   return { job: { cluster: job.cluster, id: job.id, restarts: job.restarts } };
 }
 
-/** Is it of an earlier start of the Slurm job that runs here? Slurm starts a job again only once it has ended. */
+/** Does it belong to an earlier start of the current Slurm job? Slurm restarts a job only once it has ended. */
 function ranBeforeRequeue({ job }: Owner): boolean {
   const now = slurmJob();
   if (job === undefined || now === undefined) return false;
   return job.id === now.id && job.cluster === now.cluster && job.restarts < now.restarts;
 }
 
-/** What Slurm says of the job that an owner ran in, where it ran in one. */
+/** Slurm's state of the job that an owner ran in, if it did. */
 export function jobOfOwner({ job, user }: Owner): Promise<JobStanding> {
   return job === undefined ? Promise.resolve('unknown') : jobStanding(job, user === userName());
 }
@@ -90,57 +90,58 @@ export function describeOwner({ pid, user, host, command, since }: Owner): strin
   return `\`${command}\` (pid ${pid} of ${user} on ${host}, since ${since})`;
 }
 
-/** Where an owner of unknown standing is, for people. */
+/** Where an owner that cannot be checked ran, for people. */
 export function whereabouts({ host, machine, boot }: Owner): string {
-  if (host !== HERE.host) return 'on another machine';
-  if (machine !== HERE.machine) return 'on another machine or in another container of this name';
-  return boot === HERE.boot
+  if (host !== THIS_MACHINE.host) return 'on another machine';
+  if (machine !== THIS_MACHINE.machine) return 'on another machine or in another container of this name';
+  return boot === THIS_MACHINE.boot
     ? 'in another container, or in this one before it was restarted'
     : 'in a container, before the machine was restarted';
 }
 
-/** Is the process there? `unknown` where that cannot be told from here. */
+/** Is the process running? `unknown` if that cannot be determined from this machine or container. */
 export function ownerState(owner: Owner): 'running' | 'gone' | 'unknown' {
   const state = stateFromHere(owner);
   return state === 'unknown' && ranBeforeRequeue(owner) ? 'gone' : state;
 }
 
 function stateFromHere(owner: Owner): 'running' | 'gone' | 'unknown' {
-  if (owner.host !== HERE.host || owner.machine !== HERE.machine) return 'unknown';
-  if (owner.boot !== HERE.boot) {
-    // The machine was started anew. Containers of one image share a machine-id, and may share a name.
-    const known = owner.machine !== '' && [owner.namespace, HERE.namespace].every((ns) => ns === OUTSIDE_CONTAINERS);
+  if (owner.host !== THIS_MACHINE.host || owner.machine !== THIS_MACHINE.machine) return 'unknown';
+  if (owner.boot !== THIS_MACHINE.boot) {
+    // The machine was rebooted. Containers of one image share a machine-id, and may share a host name.
+    const known =
+      owner.machine !== '' && [owner.namespace, THIS_MACHINE.namespace].every((ns) => ns === OUTSIDE_CONTAINERS);
     return known ? 'gone' : 'unknown';
   }
-  if (owner.namespace !== HERE.namespace) return 'unknown';
+  if (owner.namespace !== THIS_MACHINE.namespace) return 'unknown';
   return isRunning(owner) ? 'running' : 'gone';
 }
 
 /**
- * Does a process of this machine and this pid namespace run?
+ * Is the process running, on this machine and in this pid namespace?
  *
- * @param started as in a lock; '' where it is not known, and a number given to another process since counts as running
+ * @param started as in a lock; '' if unknown, in which case a reused pid counts as running
  */
 export function isRunning({ pid, started }: Pick<Owner, 'pid' | 'started'>): boolean {
   try {
     process.kill(pid, 0);
   } catch (error) {
-    // Another user's process is one.
+    // EPERM: another user's process has this pid.
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
   }
   const status = statusOf(pid);
   if (!status) return true;
-  // It only waits for its parent to hear of its end.
+  // Zombie: it only waits for its parent.
   if (status.state === 'Z' || status.state === 'X') return false;
-  // Else the number was given to another process since.
+  // Otherwise the pid was reused since.
   return started === '' || status.started === started;
 }
 
-/** Fields 3 and 22 of /proc/PID/stat (proc_pid_stat(5)); undefined where they may not be seen. */
+/** Fields 3 and 22 of /proc/PID/stat (proc_pid_stat(5)); undefined if not readable. */
 function statusOf(pid: number): { state: string; started: string } | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // Field 2 is the program's name in parentheses, and may hold any character.
+    // Field 2 is the program's name in parentheses, and may contain any character.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return { state: fields[0]!, started: fields[19]! };
   } catch {
@@ -156,7 +157,7 @@ function firstLine(path: string): string {
   }
 }
 
-/** The pid namespace of this process, which its pid means nothing outside of; '' where there is no /proc. */
+/** The pid namespace of this process, outside of which its pid is meaningless; '' without /proc. */
 export function pidNamespace(): string {
   try {
     return readlinkSync('/proc/self/ns/pid');

@@ -16,45 +16,47 @@ import {
 } from './lock-owner.js';
 import { errorCode, refusedWrite } from './refused.js';
 
-/** A directory that belongs to this process. */
+/** A directory locked by this process. */
 export interface DirectoryLock {
-  /** From an owner that is gone: a process that was killed, since any other gives the directory up. */
+  /** Whether it was taken from a dead owner: a killed process, since any other releases its locks. */
   readonly tookOver: boolean;
-  /** Gives it up, and removes directories made for the lock that are empty. Never fails: a lock left is found stale. */
+  /**
+   * Releases the lock and removes directories it created if they are still empty. Never throws: a remaining lock is
+   * found stale.
+   */
   release(): Promise<void>;
 }
 
-/** How a directory may be taken from an owner that cannot be checked from here. */
+/** How to treat an owner that cannot be checked from here. */
 export interface TakeOver {
-  /** --take-over: any such owner counts as gone. Else only one whose Slurm job is known to be over. */
+  /** --take-over: any such owner counts as dead. Otherwise only one whose Slurm job is known to be over. */
   readonly unchecked: boolean;
-  /** Told whom it is taken from, before it is done. */
+  /** Told whom it is taken from, beforehand. */
   say(sentence: string): void;
 }
 
-/** Looks again after another process was quicker: it has the lock then, or is gone. */
+/** Retries after another process was faster: it then owns the lock, or is gone. */
 const LOCK_ATTEMPTS = 100;
-/** A broken lock may be in the midst of being written; it is taken for what it is after this many milliseconds. */
+/** A damaged lock may still be being written; after this many milliseconds it is taken as is. */
 const BROKEN_LOCK_PATIENCE = 1000;
 
 /**
- * Makes `path` where it is missing and takes its lock, from an owner that is gone too.
+ * Creates `path` if missing and locks it, also from an owner that is gone.
  *
- * The lock is a file with the owner's name in it that appears whole and only where there is none (link(2), which NFS
- * does at the server). To take over, a process creates the one file that is named after the lock it follows, so of many
- * that try, one can; it then looks whether what it follows is still there (else it came late, and gives way) and puts
- * its own in its place by renaming. Only the one that holds the successor may change what it follows, and an id never
- * comes again, so what it saw stays true. A process killed in between leaves a chain; its end is the owner.
- *
- * @param takeOver how an owner that cannot be checked from here is judged, and who is told; none: by Slurm, silently
- * @throws Refusal naming the owner where it runs, or cannot be checked
+ * The lock is a file with the owner's identity, created atomically and only if there is none (link(2), which NFS
+ * performs at the server). To take over, a process creates the one file named after the lock it succeeds, so of many
+ * that try, one can; it then checks that the lock it succeeds still exists (otherwise it came late, and yields) and
+ * renames its own over it. Only the holder of the successor may change what it succeeds, and ids are never reused, so
+ * what it saw stays true. A process killed in between leaves a chain; its end is the owner.
+ * @param takeOver how to treat an owner that cannot be checked, and who is told; by default Slurm decides, silently
+ * @throws Refusal naming the owner if it is running or cannot be checked
  */
 export async function lockDirectory(path: string, takeOver?: TakeOver): Promise<DirectoryLock> {
   const owner = thisProcess();
   let made: string | undefined;
   for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
     try {
-      // Another process may have made it, failed and removed it again.
+      // Another process may have created it, failed and removed it again.
       const now = await makeDirectory(path);
       made ??= now;
       const chain = await lockChain(path);
@@ -78,21 +80,21 @@ export async function lockDirectory(path: string, takeOver?: TakeOver): Promise<
     }
   }
   throw new Refusal(
-    `${join(path, LOCK_FILE)} could not be taken.`,
-    'Delete it where no other command writes there.',
+    `${join(path, LOCK_FILE)} could not be created.`,
+    'Delete it if no other command is writing there.',
     'disk/lock-not-taken',
   );
 }
 
 /**
- * Changes nothing.
+ * Checks without changing anything.
  *
- * @returns is there a lock whose owner is gone, or counts as gone?
- * @throws Refusal where another process writes to `path`, or may
+ * @returns whether there is a lock whose owner is gone, or counts as gone
+ * @throws Refusal if another process is or may be writing to `path`
  */
 export async function checkUnlocked(path: string, takeOver?: TakeOver): Promise<boolean> {
   const last = (await lockChain(path)).at(-1);
-  // Whom it is taken from is said once, when it is.
+  // The owner is announced once, when the lock is actually taken.
   if (last) await requireGone(path, last, takeOver && { ...takeOver, say() {} });
   return last !== undefined;
 }
@@ -118,29 +120,29 @@ async function requireGone(path: string, found: FoundLock, takeOver?: TakeOver):
       'disk/in-use',
     );
   }
-  if (takeOver?.unchecked) return takeOver.say(`Taking ${path} over from ${who}, which ran ${whereabouts(owner)}.`);
+  if (takeOver?.unchecked) return takeOver.say(`Taking over ${path} from ${who}, which ran ${whereabouts(owner)}.`);
   if ((await jobOfOwner(owner)) === 'over') {
-    return takeOver?.say(`Taking ${path} over from ${who}, whose Slurm job ${owner.job!.id} is over.`);
+    return takeOver?.say(`Taking over ${path} from ${who}, whose Slurm job ${owner.job!.id} is over.`);
   }
   throw new Refusal(
     `${path} is in use by ${who}, which cannot be checked from here: it ran ${whereabouts(owner)}.`,
-    'Wait for it, or choose another --out; where you know that it is gone, add --take-over.',
+    'Wait for it, or choose another --out; if you know that it has ended, add --take-over.',
     'disk/in-use-elsewhere',
   );
 }
 
-/** Who writes to a directory, or did when it was killed. */
+/** Who is writing to a directory, or was when it was killed. */
 export interface LockSeen {
-  /** Undefined where the lock is torn or garbage. */
+  /** Undefined if the lock is torn or garbage. */
   readonly owner: Owner | undefined;
-  /** When it was taken, by the clock of the file system (milliseconds since 1970). */
+  /** When it was taken, by the file system's clock (milliseconds since 1970). */
   readonly taken: number;
 }
 
 /**
- * Looks at the lock of a directory, and changes nothing.
+ * Reads the lock of a directory without changing anything.
  *
- * @returns undefined where there is none, or what has its name is not a lock or may not be read
+ * @returns undefined if there is none, or the file of that name is not a lock or not readable
  */
 export async function lookAtLock(directory: string): Promise<LockSeen | undefined> {
   try {
@@ -155,14 +157,14 @@ export async function lookAtLock(directory: string): Promise<LockSeen | undefine
 const same = (a: readonly FoundLock[], b: readonly FoundLock[]) =>
   a.length === b.length && a.every(({ id }, i) => id === b[i]!.id);
 
-/** Writes the lock as `file`, whole, where there is no such file; says whether it did. */
+/** Creates the lock file `file` atomically unless it exists; returns whether it did. */
 async function createLock(path: string, file: string, owner: Owner): Promise<boolean> {
   const aside = join(path, `${LOCK_FILE}.${owner.id}.tmp`);
   try {
     const handle = await open(aside, 'wx');
     try {
       await handle.writeFile(`${JSON.stringify(owner)}\n`);
-      // A machine that stops leaves no empty lock.
+      // Synced, so that a crash leaves no empty lock.
       await sync(handle);
     } finally {
       await handle.close();
@@ -174,9 +176,9 @@ async function createLock(path: string, file: string, owner: Owner): Promise<boo
     return true;
   } catch (cause) {
     const code = errorCode(cause);
-    // On NFS the answer may be lost and the request sent again.
+    // On NFS the reply may be lost and the request sent again.
     if (code === 'EEXIST') return (await readLock(file))?.id === owner.id;
-    // Whoever was quicker has tidied up, or removed a directory that it had made.
+    // A faster process has cleaned up, or removed a directory that it had created.
     if (code === 'ENOENT') return false;
     throw cause;
   } finally {
@@ -184,10 +186,10 @@ async function createLock(path: string, file: string, owner: Owner): Promise<boo
   }
 }
 
-/** What a file system without hard links answers. */
+/** Errors of file systems without hard links. */
 const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'];
 
-/** Removes what killed processes left; a living one that wants the lock looks again and finds it taken. */
+/** Removes what killed processes left; a live one that wants the lock retries and finds it taken. */
 async function removeLeftovers(path: string): Promise<void> {
   for (const name of await readdir(path)) {
     if (isLockFile(name) && name !== LOCK_FILE) await rm(join(path, name), { force: true });
@@ -198,37 +200,37 @@ async function release(path: string, { id }: Owner, made: string | undefined): P
   letGo(path);
   try {
     const file = join(path, LOCK_FILE);
-    // Someone may have deleted it by hand, and another process may be the owner.
+    // It may have been deleted by hand, and another process may own the lock now.
     if ((await readLock(file))?.id === id) await rm(file);
     if (made !== undefined) await removeEmpty(path, made);
   } catch {}
 }
 
-/** The file in an output directory that names the process that writes there. */
+/** The file in an output directory that names the process writing there. */
 export const LOCK_FILE = 'sae-pipe.lock';
-/** Name of the lock that takes over from the lock `id`. */
+/** Name of the lock that succeeds the lock `id`. */
 const successor = (id: string) => `${LOCK_FILE}.after-${id}`;
-/** Is this a lock, or what a process that was killed while it took one has left? */
+/** Is this a lock, or a leftover of a process killed while taking one? */
 export const isLockFile = (name: string) => name === LOCK_FILE || name.startsWith(`${LOCK_FILE}.`);
 
 /** A lock on disk. */
 interface FoundLock {
   readonly path: string;
   readonly id: string;
-  /** Undefined where the file is broken. */
+  /** Undefined if the file is damaged. */
   readonly owner: Owner | undefined;
 }
 
-/** Bytes of a lock are a few hundred; a command's name and a user's may be long. */
+/** A lock has a few hundred bytes; command and user names may be long. */
 const LARGEST_LOCK = 65_536;
 
 /**
- * There is no lock, or no directory for one, which is for whoever makes it to say. ESTALE: replaced on another machine
- * while it was read; ELOOP after lstat: replaced here.
+ * There is no lock, or no directory for one, which is left to whoever creates it. ESTALE: replaced on another machine
+ * while being read; ELOOP after lstat: replaced here.
  */
 const ABSENT = ['ENOENT', 'ENOTDIR', 'ESTALE', 'ELOOP', 'ENAMETOOLONG'];
 
-/** The lock and those that took over from it, the owner's last; empty where there is none. */
+/** The lock and its successors, the owner's last; empty if there is none. */
 async function lockChain(directory: string): Promise<FoundLock[]> {
   const chain: FoundLock[] = [];
   let name = LOCK_FILE;
@@ -241,13 +243,13 @@ async function lockChain(directory: string): Promise<FoundLock[]> {
 }
 
 /**
- * Reads a lock; undefined where there is none.
+ * Reads a lock; undefined if there is none.
  *
- * @throws Refusal where something else has its name: a pipe or a device, which might never end, or a large file
+ * @throws Refusal if something else has its name: a pipe or a device, which might never end, or a large file
  */
 async function readLock(path: string): Promise<FoundLock | undefined> {
   try {
-    // Opening a device may do something to it, and a link is not followed, for no lock is one.
+    // Opening a device may have side effects; links are not followed, since locks never are links.
     if (!(await lstat(path)).isFile()) throw notALock(path, 'is not a regular file');
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
     try {
@@ -271,12 +273,12 @@ async function readLock(path: string): Promise<FoundLock | undefined> {
 function notALock(path: string, what: string): Refusal {
   return new Refusal(
     `${path} ${what}, so it is not a lock of sae-pipe.`,
-    'Delete it where no other command writes there, or choose another --out.',
+    'Delete it if no other command is writing there, or choose another --out.',
     'disk/not-a-lock',
   );
 }
 
-/** A broken lock is named by what would change if it were replaced. */
+/** A damaged lock is identified by properties that change when it is replaced. */
 function idOfBroken({ ino, size, mtimeNs }: BigIntStats): string {
   return createHash('sha256').update(`${ino} ${size} ${mtimeNs}`).digest('hex').slice(0, 32);
 }
@@ -289,21 +291,21 @@ function ownerIn(text: string): Owner | undefined {
   }
 }
 
-/** Ids of the locks that this process holds, by directory. */
+/** Ids of the locks held by this process, by directory. */
 const held = new Map<string, string>();
 
 const hold = (directory: string, id: string) => held.set(resolve(directory), id);
 const letGo = (directory: string) => held.delete(resolve(directory));
 
-/** The directory belongs to another process now: nothing in it is this one's to clean up. */
+/** The directory belongs to another process now: this one must not clean up anything in it. */
 export class Displaced extends Refusal {}
 
 /**
- * Makes sure that a directory that this process has locked was not taken from it: by `--take-over` on another machine,
- * whose user believed this process to be gone. To be called before anything in it is written or deleted. A lock that is
- * not there counts as taken: whoever took it over has ended since, and what lies there is its work.
+ * Checks that a directory locked by this process was not taken over: by `--take-over` on another machine, whose user
+ * believed this process dead. Call it before writing or deleting anything there. A missing lock counts as taken over:
+ * the new owner has ended since, and the files there are its work.
  *
- * @throws Displaced naming the new owner, where it is still there
+ * @throws Displaced naming the new owner, if it is still there
  */
 export async function requireStillOwner(directory: string): Promise<void> {
   const id = held.get(resolve(directory));
@@ -313,15 +315,15 @@ export async function requireStillOwner(directory: string): Promise<void> {
   if (found?.owner) {
     throw new Displaced(
       `${directory} was taken over by ${describeOwner(found.owner)} while this command wrote there.`,
-      'It stopped without writing any more; the other one continues.',
+      'This command has stopped writing; the other one continues.',
       'disk/taken-over',
     );
   }
-  // Deleted with its directory: whoever writes there finds that out, and says it better.
+  // Deleted with its directory: whoever writes there notices and reports it better.
   if (!(await exists(directory))) return;
   throw new Displaced(
-    `The lock of ${directory} is gone: another command took the directory over and has ended since, or the lock was deleted.`,
-    'This command stopped without writing any more; check what is there before you run it again.',
+    `The lock of ${directory} has disappeared: another command took over the directory and has ended since, or the lock was deleted.`,
+    'This command has stopped writing; check the directory before you run it again.',
     'disk/taken-over',
   );
 }

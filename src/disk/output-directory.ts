@@ -17,34 +17,34 @@ import { refusedWrite } from './refused.js';
 
 export interface ClaimOptions {
   readonly overwrite: boolean;
-  /** Keep what is there and resume it. */
+  /** Keep existing files and resume. */
   readonly resume?: boolean;
-  /** Is this a name that the stage itself writes? Anything else is the user's and is never deleted. */
+  /** Is this a file name that the stage itself writes? Anything else is the user's and is never deleted. */
   readonly ours: (name: string) => boolean;
-  /** How to say "resume" on this stage's command line, where it can. */
+  /** The flag for resuming on this stage's command line, if it has one. */
   readonly resumeFlag?: string;
-  /** The name that says that the others are whole: written last, deleted first. */
+  /** The file that marks the others as complete: written last, deleted first. */
   readonly result?: string;
-  /** Is what a killed run leaves without `result` worth nothing? Then the next run removes it unasked. */
+  /** Is the output of a killed run worthless without `result`? Then the next run removes it without asking. */
   readonly beginsAnew?: boolean;
-  /** How an owner that cannot be checked from here is judged, and who is told when the directory is taken from it. */
+  /** How to treat an owner that cannot be checked from here, and who is told when the directory is taken over. */
   readonly takeOver?: TakeOver;
-  /** Files and directories that the command reads: overwriting must not delete what lies there. */
+  /** Files and directories that the command reads: overwriting must not delete them. */
   readonly inputs?: readonly (string | undefined)[];
 }
 
 /**
- * Looks whether `path` may be written to, and changes nothing: an existing output is refused unless it may be
- * overwritten or resumed, and where it holds anything that the stage does not write itself.
+ * Checks whether `path` may be written to, without changing anything: existing output is refused unless it may be
+ * overwritten or resumed, and if it contains anything that the stage does not write itself.
  *
- * @returns names that overwriting deletes
- * @throws Refusal when there is something in the way
+ * @returns file names that overwriting deletes
+ * @throws Refusal if something is in the way
  */
 export async function checkOutputDirectory(path: string, options: ClaimOptions): Promise<string[]> {
   if (options.overwrite && options.resume) {
     throw new UsageRefusal(
       '--overwrite and --resume exclude each other.',
-      'Give the one you mean.',
+      'Give only one.',
       'disk/overwrite-and-resume',
     );
   }
@@ -69,7 +69,7 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
   const foreign = names.find((name) => !isOurs(name, options));
   if (foreign) {
     throw new Refusal(
-      `${path} holds ${foreign}, which this command did not write.`,
+      `${path} contains ${foreign}, which this command did not write.`,
       'Choose another --out; --overwrite deletes only its own files.',
       'disk/foreign-files',
     );
@@ -83,19 +83,18 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
 }
 
 /**
- * Makes this process the owner of `path`, before anything in it is read that decides what is done. Nothing else
- * changes on disk.
+ * Locks `path` for this process, before reading anything in it that decides what to do. Changes nothing else.
  *
- * @throws Refusal when another process is working there, or for the reasons of checkOutputDirectory
+ * @throws Refusal if another process is working there, or for the reasons of checkOutputDirectory
  */
 export async function lockOutputDirectory(path: string, options: ClaimOptions): Promise<DirectoryLock> {
-  // Before its contents: what a running process has written must be neither overwritten nor resumed.
+  // Before checking the contents: what a running process has written must be neither overwritten nor resumed.
   const killed = await checkUnlocked(path, options.takeOver);
   if (!(killed && options.beginsAnew)) await checkOutputDirectory(path, options);
   const lock = await lockDirectory(path, options.takeOver);
   try {
     if (lock.tookOver && options.beginsAnew) await removeBeginning(path, options);
-    // An owner that finished meanwhile has left something.
+    // An owner that finished meanwhile has left its output.
     await checkOutputDirectory(path, options);
   } catch (error) {
     await lock.release();
@@ -104,7 +103,7 @@ export async function lockOutputDirectory(path: string, options: ClaimOptions): 
   return lock;
 }
 
-/** Removes what a killed run left, where all of it is the stage's own and its result is not there. */
+/** Removes the leftovers of a killed run, if all of them are the stage's own and its result is missing. */
 async function removeBeginning(path: string, options: ClaimOptions): Promise<void> {
   const names = (await readdir(path)).filter((name) => !isLockFile(name));
   if (names.some((name) => name === options.result || !isOurs(name, options))) return;
@@ -113,7 +112,7 @@ async function removeBeginning(path: string, options: ClaimOptions): Promise<voi
 
 const isOurs = (name: string, { ours }: Pick<ClaimOptions, 'ours'>) => ours(writtenAside(name) ?? name);
 
-/** Does `work` as the owner of the directories, and gives them up however it ends. */
+/** Does `work` while holding the directories' locks, and releases them however it ends. */
 export async function asOwner<T>(paths: readonly string[], options: ClaimOptions, work: () => Promise<T>): Promise<T> {
   const locks: DirectoryLock[] = [];
   try {
@@ -125,8 +124,8 @@ export async function asOwner<T>(paths: readonly string[], options: ClaimOptions
 }
 
 /**
- * Makes `path` ready to be written to, after checkOutputDirectory's checks; what is overwritten is deleted here, and
- * what a kill left half-written. To be called by the owner when nothing but the work itself can fail any more.
+ * Prepares `path` for writing, after checkOutputDirectory's checks; deletes what is overwritten and what a kill left
+ * half-written. To be called by the lock's owner once nothing but the work itself can fail.
  */
 export async function claimOutputDirectory(path: string, options: ClaimOptions): Promise<void> {
   // Hours may have passed since it was locked.
@@ -137,14 +136,14 @@ export async function claimOutputDirectory(path: string, options: ClaimOptions):
   if (options.resume) await removeHalfWritten(path, options.ours);
 }
 
-/** Removes what a kill left of files that were being written aside. To be called by the owner, who is writing none. */
+/** Removes a killed process's unfinished temporary files. To be called by the owner while it is writing none. */
 export async function removeHalfWritten(path: string, ours: ClaimOptions['ours']): Promise<void> {
   for (const name of await readdir(path)) {
     if (writtenAside(name) !== undefined && isOurs(name, { ours })) await rm(join(path, name), { force: true });
   }
 }
 
-/** Removes files; no power failure may bring back the one that says that the others are whole, and not those. */
+/** Removes files. A power failure must never bring back the file that marks the others as complete without them. */
 async function remove(path: string, names: readonly string[], result: string | undefined): Promise<void> {
   try {
     for (const name of names) {
@@ -167,7 +166,7 @@ async function syncNames(path: string): Promise<void> {
 }
 
 /**
- * Checks that something can be written at `path`: into it where it exists, else into the nearest directory above.
+ * Checks that something can be created at `path`: in it if it exists, otherwise in the nearest directory above.
  *
  * @throws Refusal naming `path`
  */

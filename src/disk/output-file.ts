@@ -5,13 +5,13 @@ import { openDirectory, sync } from './durable.js';
 import { requireStillOwner } from './lock.js';
 import { refusedWrite, Unconfirmed } from './refused.js';
 
-/** Bytes that a file's name may have on every file system in use. */
+/** Max bytes of a file name on every common file system. */
 const LONGEST_NAME = 255;
 const SUFFIX = /\.[0-9a-f]{16}\.tmp$/;
 
 /**
- * A name next to `path` that nobody else has: two processes that write one file each write their own, and nobody can
- * have put a link there.
+ * A unique name next to `path`: two processes writing the same file use different ones, and nobody can have planted a
+ * link there.
  */
 function asideOf(path: string): string {
   const suffix = `.${randomBytes(8).toString('hex')}.tmp`;
@@ -19,19 +19,18 @@ function asideOf(path: string): string {
   return join(dirname(path), Buffer.byteLength(name + suffix) <= LONGEST_NAME ? name + suffix : suffix);
 }
 
-/** The name of the file that was being written aside as `name`; undefined where it is not such a name. */
+/** The final name of a temporary file; undefined if `name` is not a temporary name. */
 export function writtenAside(name: string): string | undefined {
-  // Before names were random, `.tmp` alone.
+  // Before names were random, just `.tmp`.
   return name.endsWith('.tmp') ? name.replace(SUFFIX, '').replace(/\.tmp$/, '') : undefined;
 }
 
 /**
- * Writes a file so that it is either absent or whole: under a random name next to it first (`<name>.<random>.tmp`),
- * synced, then renamed, then the directory synced. A crash leaves at most the .tmp file, which no reader opens and the
- * owner of the directory removes.
+ * Writes a file atomically: to a random name next to it (`<name>.<random>.tmp`), synced, renamed, directory synced. A
+ * crash leaves at most the .tmp file, which no reader opens and the directory's owner removes.
  *
- * @throws Refusal when the disk is full or the place cannot be written; nothing has changed then
- * @throws Unconfirmed when the file is there, whole, and its directory cannot be synced
+ * @throws Refusal if the disk is full or the location not writable; nothing has changed then
+ * @throws Unconfirmed if the file is complete in place, but its directory could not be synced
  */
 export async function writeAside(
   path: string,
@@ -49,7 +48,7 @@ export async function writeAside(
     await rm(aside, { force: true }).catch(() => {});
     throw refusedWrite(path, cause);
   }
-  // From here on the file is there: nothing may undo it.
+  // From here on the file is in place: nothing may undo it.
   try {
     if (directory) await sync(directory);
   } catch (cause) {

@@ -5,11 +5,11 @@ import { Refusal } from '../errors/refusal.js';
 const SAME_COMMAND = 'give the same command again (harvest, train and features: with --resume)';
 
 /**
- * A file that is in place, whole, and may be lost if the machine loses power now. It is an error, for the command's
- * success promises more; whoever cleans up after errors leaves such a file alone.
+ * A file that is complete in place, but may be lost if the machine loses power now. This is an error, since success
+ * promises more; cleanup code leaves such a file alone.
  */
 export class Unconfirmed extends Refusal {
-  /** @param path the file, or a directory that was made */
+  /** @param path the file, or a directory that was created */
   constructor(
     readonly path: string,
     cause: unknown,
@@ -25,7 +25,7 @@ export class Unconfirmed extends Refusal {
   }
 }
 
-/** What a failed write comes of, by the name of its error. */
+/** Causes of failed writes, by error code. */
 interface WriteError {
   readonly message: (path: string, error: string) => string;
   readonly remedy: string;
@@ -45,7 +45,7 @@ const notWritable: WriteError = {
 };
 
 const vanished: WriteError = {
-  message: (path) => `${path} could not be written: its directory is gone or not a directory.`,
+  message: (path) => `${path} could not be written: its directory has disappeared or is not a directory.`,
   remedy: 'Check --out.',
   code: 'disk/out-vanished',
 };
@@ -77,7 +77,7 @@ const WRITE_ERRORS: Readonly<Record<string, WriteError>> = {
     code: 'disk/name-too-long',
   },
   ELOOP: {
-    message: (path) => `${path} could not be written: symbolic links on its way form a loop.`,
+    message: (path) => `${path} could not be written: symbolic links in its path form a loop.`,
     remedy: 'Fix the links.',
     code: 'disk/link-loop',
   },
@@ -85,7 +85,7 @@ const WRITE_ERRORS: Readonly<Record<string, WriteError>> = {
   ENOTDIR: vanished,
 };
 
-/** The sentence for a failed write; errors that are not the file system's pass through. */
+/** Turns a failed write into a Refusal; errors that are not the file system's pass through. */
 export function refusedWrite(path: string, cause: unknown): unknown {
   const code = errorCode(cause);
   if (code === undefined) return cause;
@@ -100,7 +100,7 @@ export function refusedWrite(path: string, cause: unknown): unknown {
   );
 }
 
-/** What the operating system refused, where no stage had a better sentence for it. */
+/** A Refusal for an operating system error that no stage described better. */
 export function systemRefusal(error: unknown): Refusal | undefined {
   if (hasTooManyFiles(error)) {
     return new Refusal(
@@ -120,7 +120,7 @@ export function systemRefusal(error: unknown): Refusal | undefined {
   );
 }
 
-/** Is that the cause, or the cause of a cause? From a worker thread an error comes without its code. */
+/** Is this the error's cause, at any depth? Errors from worker threads arrive without their code. */
 function hasTooManyFiles(error: unknown): boolean {
   if (!(error instanceof Error) || error instanceof Refusal) return false;
   return errorCode(error) === 'EMFILE' || /\bEMFILE\b/.test(error.message) || hasTooManyFiles(error.cause);
@@ -129,14 +129,14 @@ function hasTooManyFiles(error: unknown): boolean {
 const ERROR_NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [-number, name]));
 
 /**
- * The name of what the operating system refused: EDQUOT, ENOSPC. libuv has no name for some errors of file systems
- * (EDQUOT, ESTALE) and says "Unknown system error -122"; their number has one all the same.
+ * The name of an operating system error: EDQUOT, ENOSPC. libuv has no names for some file system errors (EDQUOT,
+ * ESTALE) and reports "Unknown system error -122"; those are looked up by number.
  *
- * @returns undefined where `error` is not the operating system's
+ * @returns undefined if `error` is not an operating system error
  */
 export function errorCode(error: unknown): string | undefined {
   const { code, errno, syscall } = (error ?? {}) as NodeJS.ErrnoException;
-  // A stream may hand on the code alone.
+  // A stream may pass on the code alone.
   if (syscall === undefined) return code !== undefined && Object.hasOwn(constants.errno, code) ? code : undefined;
   if (code !== undefined && !code.startsWith('Unknown system error')) return code;
   return ERROR_NAMES.get(errno ?? 0) ?? code;

@@ -15,7 +15,7 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }
 
-/** Free bytes on the file system that will hold `path`, which may not exist yet. */
+/** Free bytes on the file system of `path`, which may not exist yet. */
 export async function freeSpace(path: string): Promise<number> {
   const found = await statfs(path).catch(() => undefined);
   if (found) return found.bavail * found.bsize;
@@ -24,9 +24,9 @@ export async function freeSpace(path: string): Promise<number> {
 }
 
 /**
- * Refuses work whose output will not fit the disk.
+ * Refuses work whose output does not fit on the disk.
  *
- * @param path where it will be written; may not exist yet
+ * @param path where it will be written; need not exist yet
  * @param needed bytes
  */
 export async function checkFreeSpace(
@@ -44,7 +44,7 @@ export async function checkFreeSpace(
   }
 }
 
-/** What a process holds at most, in bytes, by what it is for. */
+/** Upper bounds on a process's memory in bytes, by purpose. */
 export type MemoryParts = Readonly<Record<string, number>>;
 
 /** The sum of all parts, bytes. */
@@ -61,15 +61,15 @@ export function memoryLine(parts: MemoryParts): string {
 }
 
 /**
- * Resident memory of the program besides what it is told to hold: Node.js and its garbage on the way to be collected,
- * ONNX Runtime, libraries. Measured (docs/explanation/reliability.md, "Memory"), with a third more.
+ * Resident memory beyond the accounted parts: Node.js and uncollected garbage, ONNX Runtime, libraries. Measured
+ * (docs/explanation/reliability.md, "Memory"), plus a third.
  */
 export const PROGRAM_MEMORY = 320 * 2 ** 20;
 
-/** The same of a worker thread with its own sessions. */
+/** The same for a worker thread with its own sessions. */
 export const THREAD_MEMORY = 64 * 2 ** 20;
 
-/** The user's home directory; undefined for a user that has none: no HOME and no entry in the password file. */
+/** The user's home directory; undefined for a user without one: no HOME and no entry in the password file. */
 export function homeDirectory(): string | undefined {
   try {
     return homedir() || undefined;

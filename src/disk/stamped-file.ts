@@ -2,20 +2,19 @@ import { Refusal } from '../errors/refusal.js';
 import { openRegular, refusedRead, stampOf } from './input-file.js';
 import { formatBytes } from './space.js';
 
-/** The bytes of a file, and what tells whether it was touched since. */
+/** The bytes of a file, and a stamp that changes if it is touched. */
 export interface StampedFile {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Equal stamps are equal contents; undefined where the file changed while it was read. */
+  /** Equal stamps mean equal contents; undefined if the file changed while being read. */
   readonly stamp: string | undefined;
 }
 
 /**
- * The bytes of a regular file that has a known size; null where nothing exists at `path`.
+ * The bytes of a regular file of known size; null if nothing exists at `path`.
  *
- * @param most bytes, at most
- * @param spare memory that nobody needs any more: a piece of the file's size is taken from the list and written to, which
- * spares new memory
- * @throws Refusal where it has more, is not a regular file, or may not be read
+ * @param most max bytes
+ * @param spare reusable buffers: one of the file's size is removed from the list and filled, to avoid allocating
+ * @throws Refusal if it is larger, not a regular file, or not readable
  */
 export async function readStamped(
   path: string,
@@ -54,7 +53,7 @@ export async function readStamped(
   }
 }
 
-/** Beyond the list's end where it has none. */
+/** A value past the end of the list if none fits. */
 function indexOfSize(spare: readonly ArrayBuffer[], size: number): number {
   const at = spare.findIndex(({ byteLength }) => byteLength === size);
   return at < 0 ? spare.length : at;

@@ -52,7 +52,7 @@ function modelLines(model: NonNullable<DoctorReport['model']>): Line[] {
   return [
     ['parameters', `${shortCount(model.parameters)}, ${model.layers} layers, d_model ${model.d_model}`],
     ['weights', `${formatBytes(stored)} on disk, ${formatBytes(memory)} in memory`],
-    ['activations', `about ${formatBytes(model.activations)} a forward pass through the whole model`],
+    ['activations', `about ${formatBytes(model.activations)} per forward pass through the whole model`],
   ];
 }
 
@@ -67,16 +67,15 @@ function harvestLines(harvest: NonNullable<DoctorReport['harvest']>): Line[] {
   const speed: Line[] =
     'reason' in timing
       ? [['speed', `not timed: ${timing.reason.replace(/\.$/, '')}`]]
-      : [['speed', `${shortCount(timing.tokensPerSecond)} tokens/s (timed, ${timing.batch} contexts a pass)`]];
+      : [['speed', `${shortCount(timing.tokensPerSecond)} tokens/s (timed, ${timing.batch} contexts per pass)`]];
   return [
     ...harvest.hooks.map(({ name, width }): Line => ['hook', `${name}, d_in ${width}`]),
     ['weights', `${formatBytes(harvest.weights)} in memory, up to the deepest hook`],
-    ['activations', `about ${formatBytes(harvest.activations)} a forward pass of ${batch} × ${context} tokens`],
-    ['window', `${formatBytes(harvest.window)} of rows, permuted in memory`],
+    ['activations', `about ${formatBytes(harvest.activations)} per forward pass of ${batch} × ${context} tokens`],
+    ['window', `${formatBytes(harvest.window)} of rows, shuffled in memory`],
     ['memory', memoryLine(harvest.memory.parts).replace(/^Memory: |\.$/g, '')],
     ...harvest.devices.map(({ device, ready, needed, free, fits }): Line => {
-      const there =
-        free === null ? 'how much is free is not known' : `${formatBytes(free)} free, fits: ${yesOrNo(fits)}`;
+      const there = free === null ? 'free memory unknown' : `${formatBytes(free)} free, fits: ${yesOrNo(fits)}`;
       return [`on ${device}`, `${formatBytes(needed)}; ${ready ? there : 'not available here'}`];
     }),
     ...(harvest.store === null ? [] : [storeLine(harvest.tokens!, harvest.dtype, harvest.store)]),
@@ -101,7 +100,7 @@ function trainingLines(training: NonNullable<DoctorReport['training']>): Line[] 
 
 function checkLines(checks: DoctorReport['checks']): Line[] {
   return checks.map(({ what, needed, available, fits }) => {
-    const there = available === null ? 'not known' : `${formatBytes(available)} free`;
+    const there = available === null ? 'unknown' : `${formatBytes(available)} free`;
     return [what, `${yesOrNo(fits)}: ${formatBytes(needed)} needed, ${there}`];
   });
 }

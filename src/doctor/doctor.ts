@@ -29,7 +29,7 @@ import {
 
 export type DoctorReport = Awaited<ReturnType<typeof doctor>>;
 
-/** Everything that doctor knows; sizes in bytes, times in seconds. */
+/** The complete report; sizes in bytes, times in seconds. */
 export async function doctor(config: DoctorConfig, progress: Progress, stop: StopRequest) {
   for (const flag of ['tokens', 'hook', 'dSae'] as const) {
     if (config[flag] === undefined || config.model !== undefined) continue;
@@ -37,11 +37,7 @@ export async function doctor(config: DoctorConfig, progress: Progress, stop: Sto
     throw new UsageRefusal(`--${name} requires --model.`, 'Add --model.', 'doctor/flag-without-model');
   }
   if (!/^(cpu|webgpu|cuda(:\d+)?)$/.test(config.device)) {
-    throw new UsageRefusal(
-      `There is no device "${config.device}".`,
-      'Use cpu, cuda, cuda:N or webgpu.',
-      'onnx/no-device',
-    );
+    throw new UsageRefusal(`"${config.device}" is not a device.`, 'Use cpu, cuda, cuda:N or webgpu.', 'onnx/no-device');
   }
   const machine = await machineReport(config);
   if (config.model === undefined)
@@ -86,7 +82,7 @@ async function workReport(
   const inMemory = memoryChecks(config, machine, needs.weights + needs.activations, parts);
   const checks = [...inMemory];
   if (needs.store !== null) {
-    const remedy = 'Ask for fewer --tokens, or choose an --out on a larger disk.';
+    const remedy = 'Use fewer --tokens, or choose an --out on a larger disk.';
     checks.push(check('the activation store', needs.store, machine.disk.free, remedy));
   }
   const training = config.dSae === undefined ? null : trainingReport(config, hooks[0]!);
@@ -94,7 +90,7 @@ async function workReport(
     const available = freeOn(config.device, machine);
     checks.push(check('training the SAE', training.memory, available, 'Train a smaller dictionary (--d-sae).'));
   }
-  // What does not fit in memory is not tried.
+  // A model that does not fit in memory is not timed.
   const room = inMemory.every(({ fits }) => fits);
   const timing = room ? await tryTiming(checkpoint, hooks, context, config) : { reason: 'the model does not fit' };
   return {
@@ -119,7 +115,7 @@ async function workReport(
   };
 }
 
-/** Weights and values lie on the device; all else always lies in this machine's memory. */
+/** On a GPU, weights and values are in its memory; everything else is in host memory. */
 function memoryChecks(config: DoctorConfig, machine: Machine, onDevice: number, parts: MemoryParts): Check[] {
   const { available } = machine.memory;
   const remedy = 'Use a smaller --batch or --context, an earlier --hook, or a machine with more memory.';
@@ -130,14 +126,14 @@ function memoryChecks(config: DoctorConfig, machine: Machine, onDevice: number, 
   ];
 }
 
-/** Free memory of a device; null where nothing tells. */
+/** Free memory of a device; null if unknown. */
 function freeOn(device: string, { gpus, memory }: Pick<Machine, 'gpus' | 'memory'>): number | null {
   if (device === 'cpu') return memory.available;
   if (!device.startsWith('cuda')) return null;
   return freeOnGpu(device, gpus) ?? null;
 }
 
-/** The whole model, as an evaluation needs it. */
+/** Needs of the whole model, as in an evaluation. */
 function modelReport(checkpoint: Checkpoint, context: number, doctor: WithDType<DoctorConfig>) {
   const { name, directory, tensors, config } = checkpoint;
   const atOnce = contextsAtOnce(blockParameters(config), context, doctor.device);
@@ -170,34 +166,34 @@ function durationOf(tokens: number, timing: Timing | { reason: string }): number
   return 'reason' in timing ? null : timing.opening + tokens / timing.tokensPerSecond;
 }
 
-/** One thing that must fit another. */
+/** One need and what is available for it. */
 interface Check {
-  /** What needs it, and what it needs: "harvest: memory". */
+  /** What needs it: "harvest: memory". */
   readonly what: string;
   /** Bytes. */
   readonly needed: number;
-  /** Bytes; null where it cannot be told. */
+  /** Bytes; null if unknown. */
   readonly available: number | null;
   readonly fits: boolean;
   readonly remedy: string;
 }
 
-/** What of a report decides the exit code. */
+/** The parts of a report that decide the exit code. */
 interface Verdict {
   readonly device: string;
   readonly providers: readonly Provider[];
   readonly checks: readonly Check[];
 }
 
-/** A need against what there is; what cannot be told is not held against it. */
+/** Compares a need with what is available; unknown counts as enough. */
 export function check(what: string, needed: number, available: number | null, remedy: string): Check {
   return { what, needed, available, fits: available === null || needed <= available, remedy };
 }
 
 /**
- * Ends the command when its device cannot be used or something does not fit.
+ * Throws if the device cannot be used or something does not fit.
  *
- * @throws Refusal naming the first that does not
+ * @throws Refusal naming the first thing that does not
  */
 export function requireFit({ device, providers, checks }: Verdict): void {
   const provider = providers.find(({ name }) => name === device.replace(/:.*/, ''));
@@ -211,7 +207,7 @@ export function requireFit({ device, providers, checks }: Verdict): void {
   const failed = checks.find(({ fits }) => !fits);
   if (!failed) return;
   throw new Refusal(
-    `This does not fit: ${failed.what} takes ${formatBytes(failed.needed)}, and ${formatBytes(failed.available!)} are free.`,
+    `This does not fit: ${failed.what} needs ${formatBytes(failed.needed)}, but ${formatBytes(failed.available!)} are free.`,
     failed.remedy,
     'doctor/does-not-fit',
   );

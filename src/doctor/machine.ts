@@ -7,11 +7,11 @@ import { foundLines, obstacleLines, type ProviderReport, providerNotes } from '.
 export interface Provider {
   readonly name: 'cpu' | 'cuda' | 'webgpu';
   readonly available: boolean;
-  /** What is in its way. */
+  /** What prevents its use. */
   readonly reasons: readonly string[];
   /** Libraries that it loads, by where they were found. */
   readonly found?: readonly string[];
-  /** What is to be known where it is available. */
+  /** Notes, if it is available. */
   readonly notes?: readonly string[];
 }
 
@@ -28,22 +28,22 @@ async function tried(name: Provider['name']): Promise<Provider> {
   if (error === undefined)
     return { name, available: true, reasons: [], ...found, ...(cuda && { notes: providerNotes(cuda) }) };
   const obstacles = cuda ? obstacleLines(cuda) : [];
-  // The provider's own refusal is among the obstacles.
+  // The provider's own refusal is listed with the obstacles.
   const rest = [sentence(error), ...loaderLines(stderr)].filter((line) => !obstacles.includes(line));
   return { name, available: false, reasons: [...obstacles, ...rest], ...found };
 }
 
-/** What there is of the CUDA provider; undefined where it could not be told. */
+/** State of the CUDA provider; undefined if unknown. */
 async function cudaProvider(): Promise<ProviderReport | undefined> {
   return (await probe('provider')).answer as ProviderReport | undefined;
 }
-/** Milliseconds that a driver may take to answer. */
+/** Timeout for a driver, in milliseconds. */
 const PROBE_PATIENCE = 60_000;
 
-/** Keeps SIGUSR1 from opening Node's debugger in the child, where this Node can. */
+/** Keeps SIGUSR1 from opening Node's debugger in the child process, if this Node version can. */
 const NO_DEBUGGER = process.allowedNodeEnvironmentFlags.has('--disable-sigusr1') ? ['--disable-sigusr1'] : [];
 
-/** Runs provider-probe.ts, and survives it. */
+/** Runs provider-probe.ts in a process that may crash. */
 async function probe(...args: string[]): Promise<{ answer?: unknown; stderr: string; died?: string }> {
   const program = fileURLToPath(new URL('provider-probe.js', import.meta.url));
   return new Promise((resolve) => {
@@ -63,13 +63,13 @@ async function probe(...args: string[]): Promise<{ answer?: unknown; stderr: str
   });
 }
 
-/** The end of ONNX Runtime's message: what comes before it are source files and conditions. */
+/** The end of ONNX Runtime's message; source files and conditions come before it. */
 function sentence(message: string): string {
   const line = message.trim().replace(/\s+/g, ' ').replace(/\.$/, '');
   return line.replace(/^.* was false\. /, '');
 }
 
-/** Lines of a driver's own complaints that name a library. */
+/** Lines of a driver's complaints that name a library. */
 function loaderLines(stderr: string): string[] {
   return stderr
     .split('\n')
@@ -77,7 +77,7 @@ function loaderLines(stderr: string): string[] {
     .map((line) => line.trim().replace(/^Warning: /, ''));
 }
 
-/** Whether `train --engine cuda` can use the GPU of a device's name; tried in a separate process. */
+/** Whether `train --engine cuda` can use this GPU; tried in a separate process. */
 export async function cudaTraining(device: string): Promise<CudaTrial> {
   const ordinal = /^cuda:(\d+)$/.exec(device)?.[1] ?? '0';
   const { answer, died } = await probe('training', ordinal);
@@ -86,7 +86,7 @@ export async function cudaTraining(device: string): Promise<CudaTrial> {
   return trial.error === undefined ? trial : { found: [], missing: [], reason: trial.error };
 }
 
-/** The trial in a line or two, for people. */
+/** The result in a line or two. */
 export function cudaTrainingLines({ gpu, found, missing, reason }: CudaTrial): string[] {
   if (gpu) {
     const { driver, compiler, capability } = gpu.versions;

@@ -21,19 +21,19 @@ import { stateBytes } from '../train/engines/state.js';
 import { trainingMemory } from '../train/open-run.js';
 import { engineSettings } from '../train/run-settings.js';
 
-/** What a harvest takes, bytes. */
+/** Memory and disk needs of a harvest, in bytes. */
 interface HarvestNeeds {
-  /** Weights up to the deepest hook, as the open session holds them. */
+  /** Weights up to the deepest hook, as loaded in the session. */
   readonly weights: number;
-  /** Values of one forward pass, about. */
+  /** Approximate values of one forward pass. */
   readonly activations: number;
-  /** Rows held to be permuted. */
+  /** Rows held for shuffling. */
   readonly window: number;
   /** The stores of all hooks on disk; null without --tokens. */
   readonly store: number | null;
 }
 
-/** Where the doctor is told to run the model, or what `auto` would be on another device. */
+/** Where and in which precision the doctor would run the model; on another device, what `auto` would choose. */
 export function placementOn(device: string, checkpoint: Checkpoint, config: WithDType<DoctorConfig>): Placement {
   return choosePrecision(device === config.device ? config.precision : 'auto', device, checkpoint);
 }
@@ -65,7 +65,7 @@ export function harvestNeeds(
   };
 }
 
-/** What `harvest` prints that it holds at most, bytes: the same function, of a harvest with the doctor's settings. */
+/** The upper bound that `harvest` prints, in bytes: the same function, for a harvest with the doctor's settings. */
 export function harvestMemoryNeeds(
   checkpoint: Checkpoint,
   hooks: readonly Hook[],
@@ -87,7 +87,7 @@ export function harvestMemoryNeeds(
   return harvestMemory({ checkpoint, hooks, context, windowBatches, manifests, config: harvest });
 }
 
-/** Does a context begin with BOS, if the command does not say? Where the tokenizer decides, that is taken for a yes. */
+/** Does a context begin with BOS by default? Assumed if the tokenizer decides. */
 const beginsWithBos = ({ config }: Checkpoint) => config.bos !== 'never';
 
 /** Memory of the weights up to the deepest hook on a device. */
@@ -112,19 +112,19 @@ export function modelWeights(checkpoint: Checkpoint, placement: Placement): Weig
   return weightMemory(g.encode());
 }
 
-/** What training an SAE takes, bytes. */
+/** Memory needs of training an SAE, in bytes. */
 interface TrainingNeeds {
   readonly parameters: number;
-  /** Parameters, Adam's second moment of each (β1 = 0: no first), and a counter a feature; float32. */
+  /** Parameters, Adam's second moments (β1 = 0: no first moments), and one counter per feature; float32. */
   readonly state: number;
-  /** What `train` prints that it holds at most, by what it is for. */
+  /** The upper bound that `train` prints, by purpose. */
   readonly parts: MemoryParts;
   /** The sum of the parts. */
   readonly memory: number;
 }
 
 /**
- * Training with the doctor's settings, all else at its default, on a store as a harvest of the same settings leaves it.
+ * Training with the doctor's settings and defaults otherwise, on a store harvested with the same settings.
  *
  * @param dIn width of the hook
  */
@@ -144,7 +144,7 @@ export function trainingNeeds(
   const parameters = shapes.reduce((sum, shape) => sum + shape.reduce((product, dim) => product * dim, 1), 0);
   const pieceRows = Math.min(tokens, harvestSchema.shape.rowsPerShard.parse(undefined));
   const source = {
-    // A harvested store knows its mean norm.
+    // A harvested store records its mean norm.
     about: { meanNorm: 1, rows: tokens },
     memory: () => storeMemory(rowBytes({ d_in: dIn, dtype }), tokens, pieceRows, config.poolRows),
   };
@@ -152,23 +152,23 @@ export function trainingNeeds(
   return { parameters, state: stateBytes(settings), parts, memory: memoryTotal(parts) };
 }
 
-/** How fast the model runs here. */
+/** Measured speed of the model on this machine. */
 export interface Timing {
-  /** Activations a second of the forward pass alone. */
+  /** Activations per second of the forward pass alone. */
   readonly tokensPerSecond: number;
-  /** Contexts a pass in the timed passes. */
+  /** Contexts per timed pass. */
   readonly batch: number;
   /** Seconds until the session was open. */
   readonly opening: number;
 }
 
-/** Seconds that timed passes may take together, about. */
+/** Approximate time budget of all timed passes, in seconds. */
 const BUDGET = 6;
 const TIMED_PASSES = 3;
 
 /**
- * Times a few of harvest's own forward passes on random tokens. The first, of one context, warms up and tells how many
- * contexts a pass can have within the budget; the median of the rest counts.
+ * Times a few of harvest's forward passes on random tokens. The first, of one context, warms up and determines how many
+ * contexts per pass fit the budget; the result is the median of the rest.
  *
  * @throws Refusal when the model cannot run on the device
  */
@@ -210,7 +210,7 @@ async function timeForwardPass(
 
 const seconds = (since: number) => (performance.now() - since) / 1000;
 
-/** BOS where contexts begin with it, then any other tokens. */
+/** BOS if contexts begin with it, then arbitrary tokens. */
 function randomContext(
   random: Generator,
   length: number,
@@ -227,7 +227,7 @@ function randomContext(
   return { index, tokens, documents: new Uint32Array(length) };
 }
 
-/** The timing, or why there is none: random tokens may overflow float16 where text does not. */
+/** The timing, or why there is none: random tokens may overflow float16 even if text does not. */
 export async function tryTiming(...args: Parameters<typeof timeForwardPass>): Promise<Timing | { reason: string }> {
   try {
     return await timeForwardPass(...args);

@@ -7,17 +7,17 @@ import { prepareCudaProvider } from '../onnx/cuda-provider.js';
 import { type CudaTrial, tryCudaDevice } from '../train/engines/cuda/gpu.js';
 import type { ProviderReport } from './provider-report.js';
 
-/** Has a GPU compute something through the CUDA engine's own device. */
+/** Runs a small computation on a GPU through the CUDA engine's device. */
 async function probedTraining(ordinal: string): Promise<CudaTrial | { error: string }> {
   return tryCudaDevice(Number(ordinal)).catch((error: Error) => ({ error: error.message }));
 }
 
-/** How far |x| on a device may be from that on the CPU: sums in another order, not another result. */
+/** Tolerance of |x| between device and CPU: a different order of summation, not a different result. */
 const PROBE_TOLERANCE = 0.01;
 
-/** Tokenizes a sentence and runs the bundled model on it, as a harvest does. */
+/** Tokenizes a sentence and runs the bundled model on it, like a harvest. */
 async function probedDevice(name: string): Promise<{ error?: string }> {
-  // Before the tokenizer, which loads ONNX Runtime, too.
+  // Before opening the tokenizer, which also loads ONNX Runtime.
   if (name.startsWith('cuda')) await prepareCudaProvider();
   try {
     const directory = packagedFile('assets/tiny-gemma');
@@ -37,7 +37,7 @@ async function probedDevice(name: string): Promise<{ error?: string }> {
   }
 }
 
-/** |x| of every token but BOS after the last layer. */
+/** |x| of every token except BOS after the last layer. */
 async function norms(checkpoint: Checkpoint, tokens: Int32Array, device: string): Promise<Float32Array> {
   const hook = findHook(`blocks.${checkpoint.config.layers - 1}.hook_resid_post`, checkpoint.config);
   const config = { device, precision: 'float32', dtype: 'float32', threads: 1 } as const;
@@ -51,18 +51,17 @@ async function norms(checkpoint: Checkpoint, tokens: Int32Array, device: string)
   }
 }
 
-/** What there is of ONNX Runtime's CUDA provider. */
+/** State of ONNX Runtime's CUDA provider. */
 async function providerReport(): Promise<ProviderReport> {
   const { refusal, ...report } = await prepareCudaProvider();
   return { ...report, refusal: refusal?.message ?? null };
 }
 
 /**
- * Run as a separate program, with a device, the number of a GPU to train on, or `provider` alone, as
- * arguments: providers and drivers may write to standard error or bring their process down, and doctor must survive it
- * and read what they wrote.
+ * Runs as a separate program; its argument is a device, the number of a GPU to train on, or `provider`. Providers and
+ * drivers may write to standard error or crash their process, and doctor must survive that and read what they wrote.
  */
-// Of an older Node, which opens its debugger on SIGUSR1 where nothing listens.
+// Older Node versions open the debugger on SIGUSR1 unless something listens to it.
 process.on('SIGUSR1', () => process.exit(1));
 const [kind, ...names] = process.argv.slice(2);
 const answers = { device: probedDevice, training: probedTraining, provider: providerReport };

@@ -22,15 +22,15 @@ export function editDistance(a: string, b: string): number {
   return previous[b.length]!;
 }
 
-/** Longest name that is compared: what a file says may be of any length. */
+/** Longer names are not compared: a file may contain names of any length. */
 const LONGEST_COMPARED = 100;
 
-/** Edits within which a name of this many characters counts as a typo of the other: further away it is another word. */
+/** Max edits for a name of this many characters to count as a typo; beyond that it is a different word. */
 const slips = (length: number) => (length < 3 ? 0 : Math.min(3, Math.floor((length + 1) / 3)));
 
 /**
- * The names that `wanted` is probably a slip of, nearest first, at most `count`; none rather than a far guess. Case, and
- * whether words are joined by -, _ or capitals, do not count.
+ * The names that `wanted` is probably a misspelling of, nearest first, at most `count`; none if nothing is close.
+ * Ignores case and how words are joined (-, _ or capitals).
  */
 export function nearest(wanted: string, names: readonly string[], count = 3): string[] {
   if (wanted.length > LONGEST_COMPARED) return [];
@@ -43,7 +43,7 @@ export function nearest(wanted: string, names: readonly string[], count = 3): st
     .map(({ name }) => name);
 }
 
-/** `Did you mean x?`, where a name is near enough. */
+/** `Did you mean x?`, if a name is close enough. */
 export function didYouMean(
   wanted: string,
   names: readonly string[],
@@ -53,21 +53,21 @@ export function didYouMean(
   return near === undefined ? undefined : `Did you mean ${label(near)}?`;
 }
 
-/** A name in whatever case, its words joined in whatever way: d-sae, d_sae and dSae are one. */
+/** Normalises case and how words are joined: d-sae, d_sae and dSae become one. */
 export const plainName = (name: string) => name.toLowerCase().replace(/[-_]/g, '');
 
-/** A name that was begun and not ended (over → overwrite) is as near as one slip. */
+/** A prefix (over → overwrite) counts as one edit. */
 function distanceTo(wanted: string, name: string): number {
   const distance = editDistance(wanted, name);
   return wanted.length >= 4 && name.startsWith(wanted) ? Math.min(1, distance) : distance;
 }
 
-/** Entries of a directory that are compared, at most. */
+/** Max entries of a directory to compare. */
 const MOST_COMPARED = 10_000;
 
 /**
- * The path that one which does not exist is probably a slip of: another entry of the same directory, or, where that
- * does not exist either, of its own typo.
+ * The path that a nonexistent one is probably a misspelling of: another entry of its directory, or, if the directory
+ * does not exist either, a path below a similarly named one.
  */
 export async function nearPath(path: string): Promise<string | undefined> {
   const parent = dirname(path);

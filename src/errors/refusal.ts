@@ -1,17 +1,17 @@
 import type { RefusalCode } from './codes.js';
 
 /**
- * A problem the user can fix: bad input, a full disk, a name that does not exist. The command line prints the message
- * and the remedy, no stack, and exits 1 (2 where the command itself was wrong).
+ * A problem the user can fix: bad input, a full disk, a name that does not exist. The command line prints message and
+ * remedy without a stack trace, and exits with 1 (2 if the command itself was wrong).
  */
 export class Refusal extends Error {
   readonly remedy: string | undefined;
   readonly exitCode: 1 | 2;
-  /** The kind of problem, which does not change with the sentence; printed with `--log json` only. */
+  /** The kind of problem, stable when the message is reworded; printed with `--log json` only. */
   readonly code: RefusalCode;
 
   /**
-   * @param message one sentence naming the thing and what is wrong with it
+   * @param message one sentence: what is wrong, and with what
    * @param remedy one sentence: what to do about it
    * @param code from src/errors/codes.ts
    */
@@ -37,7 +37,7 @@ export class UsageRefusal extends Refusal {
   }
 }
 
-/** A refusal as it crosses between threads, where errors lose what they are. */
+/** A refusal as sent between threads, where errors lose their class. */
 export interface RefusedReply {
   readonly kind: 'refused';
   readonly message: string;
@@ -50,12 +50,12 @@ export function refusedReply({ message, remedy, code, exitCode }: Refusal): Refu
   return { kind: 'refused', message, remedy, code, exitCode };
 }
 
-/** The refusal that was sent. */
+/** Rebuilds the refusal that was sent. */
 export function refusalFrom({ message, remedy, code, exitCode }: RefusedReply): Refusal {
   return exitCode === 2 ? new UsageRefusal(message, remedy, code) : new Refusal(message, remedy, code);
 }
 
-/** A signal asked to stop; work done so far is on disk. The exit code is 128 + the signal's number. */
+/** A signal asked to stop; progress so far is on disk. The exit code is 128 + the signal's number. */
 export class Interrupted extends Error {
   constructor(
     readonly signal: StopSignal,
@@ -67,12 +67,12 @@ export class Interrupted extends Error {
   }
 }
 
-/** Longest sentence: what a file says may be quoted in it, and may be of any length. */
+/** Max length of a message: it may quote a file, whose text may be of any length. */
 const LONGEST = 2000;
 
 /**
- * A text as a part of one line: what a file says goes to a terminal in messages, and must neither break the line nor
- * command the terminal. Control characters are escaped as JSON does; what is too long is cut in the middle.
+ * Text made safe for one line of a message: quoted file contents must neither break the line nor control the terminal.
+ * Escapes control characters as JSON does and truncates long text in the middle.
  */
 export function oneLine(text: string): string {
   const cut = text.length > LONGEST ? `${text.slice(0, LONGEST / 2)} … ${text.slice(text.length - LONGEST / 2)}` : text;
@@ -83,8 +83,8 @@ export function oneLine(text: string): string {
 }
 
 /**
- * Signals that ask a command to stop: Ctrl-C, the scheduler's end of a job and its warning before (Slurm's
- * `--signal=USR1@300`), the end of a terminal or of its session, and the soft limit on processor time.
+ * Signals that ask a command to stop: Ctrl-C, the scheduler's end of a job and its advance warning (Slurm's
+ * `--signal=USR1@300`), a closed terminal or session, and the soft CPU time limit.
  */
 export const STOP_SIGNALS = [
   'SIGINT',

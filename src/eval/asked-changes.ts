@@ -3,7 +3,7 @@ import { readFeatureList } from '../sae/change-files.js';
 import { type Change, checkChanges, type NamedSae } from '../sae/feature-changes.js';
 import type { EvalSettings } from './record.js';
 
-/** The changes of --ablate-features and --set-features, of each SAE. */
+/** The changes requested by --ablate-features and --set-features, for each SAE. */
 export async function featureChanges(
   { ablateFeatures, setFeatures }: EvalConfig,
   saes: readonly NamedSae[],
@@ -16,7 +16,7 @@ export async function featureChanges(
   return saes.map((_, i) => changes.filter(({ sae }) => sae === i));
 }
 
-/** Settings that also say which features were changed. */
+/** Settings that also record the changed features. */
 export function withChanges(settings: EvalSettings, changes: readonly Change[]): EvalSettings {
   if (changes.length === 0) return settings;
   const feature_changes = changes.map(({ feature, operation, strength }) =>

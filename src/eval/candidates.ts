@@ -10,28 +10,28 @@ import type { Progress } from '../progress/progress.js';
 import { checkFiniteWeights, checkModelOf, openSameSae, type SaeFiles } from '../sae/saelens.js';
 import type { NormRule } from './long-positions.js';
 
-// SAEs that a command uses in a model: whether each fits it, and what text they were trained on together.
+// The SAEs of a command: whether each fits the model, and the text settings they were trained with.
 
-/** An SAE that belongs to a hook of this model. */
+/** An SAE that fits a hook of this model. */
 export interface Candidate {
   readonly path: string;
   readonly files: SaeFiles;
-  /** Its files are read more than once. */
+  /** Its files are read several times. */
   readonly unchanged: Unchanged;
   readonly hook: Hook;
-  /** What it reads: `hook`, or of a transcoder another. */
+  /** The hook it reads: `hook`, or for a transcoder another one. */
   readonly input: Hook;
 }
 
-/** What of a command decides which SAEs fit. */
+/** The settings that decide which SAEs fit. */
 type Asked = Pick<EvalConfig, 'hook' | 'model' | 'anyModel'>;
 
 /**
  * Opens an SAE for use in this model.
  *
- * @param path the SAE as the command names it
- * @param directory where it lies, if elsewhere (saeDirectory)
- * @throws Refusal when it belongs to another model or hook, or a weight is NaN or infinite
+ * @param path the SAE as named in the command
+ * @param directory where it is, if elsewhere (saeDirectory)
+ * @throws Refusal if it belongs to another model or hook, or a weight is NaN or infinite
  */
 export async function openCandidate(
   path: string,
@@ -42,11 +42,11 @@ export async function openCandidate(
   const { files, unchanged } = await openSameSae(directory, 'transcoder');
   const { hook_name } = files.metadata;
   const name = hook_name ?? config.hook;
-  if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Name it with --hook.', 'eval/no-hook');
+  if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Give it with --hook.', 'eval/no-hook');
   if (config.hook !== undefined && config.hook !== name) {
     throw new Refusal(
-      `${path} was trained at ${name}, and --hook says ${config.hook}.`,
-      'Leave --hook out.',
+      `${path} was trained at ${name}, but --hook is ${config.hook}.`,
+      'Omit --hook.',
       'eval/other-hook',
     );
   }
@@ -62,7 +62,7 @@ export async function openCandidate(
   ] as const) {
     if (width === at.width) continue;
     throw new Refusal(
-      `${path} has ${what} ${width}, and ${at.name} of ${checkpoint.name} is ${at.width} wide.`,
+      `${path} has ${what} ${width}, but ${at.name} of ${checkpoint.name} has width ${at.width}.`,
       'The SAE belongs to another model or hook.',
       'eval/wrong-width',
     );
@@ -74,14 +74,14 @@ export async function openCandidate(
 /**
  * The hook whose activation a transcoder's output replaces.
  *
- * @throws Refusal where cfg.json names none, or the model computes it before the input
+ * @throws Refusal if cfg.json names none, or the model computes it before the input
  */
 function targetHook(path: string, { metadata }: SaeFiles, input: Hook, { config }: Checkpoint): Hook {
   const name = metadata.hook_name_out;
   if (name === undefined) {
     throw new Refusal(
-      `${path}/cfg.json says that it is a transcoder, and names no hook of its output.`,
-      'Name it there: hook_name_out in metadata.',
+      `${path}/cfg.json is that of a transcoder, but names no output hook.`,
+      'Add it there: hook_name_out in metadata.',
       'eval/no-hook',
     );
   }
@@ -89,19 +89,19 @@ function targetHook(path: string, { metadata }: SaeFiles, input: Hook, { config 
   const place = (wanted: Hook) => config.hooks.findIndex((one) => one.name === wanted.name);
   if (place(input) < place(hook)) return hook;
   throw new Refusal(
-    `${path} reads ${input.name}, which the model computes after ${name}, where its output belongs.`,
+    `${path} reads ${input.name}, which the model computes after its output hook ${name}.`,
     'Use a transcoder whose input comes first.',
     'eval/target-before-input',
   );
 }
 
-/** The context length the SAEs were trained with, where they agree. */
+/** The context length the SAEs were trained with, if they agree. */
 export function sharedContext(candidates: readonly Candidate[]): number | undefined {
   const lengths = new Set(candidates.map(({ files }) => files.metadata.context_size));
   if (lengths.size > 1) {
     throw new Refusal(
       `The SAEs were trained with different context lengths (${[...lengths].join(', ')}).`,
-      'Say which to use: --context.',
+      'Choose one with --context.',
       'eval/several-contexts',
     );
   }
@@ -109,17 +109,16 @@ export function sharedContext(candidates: readonly Candidate[]): number | undefi
 }
 
 /**
- * Whether contexts begin with BOS in what the SAEs were trained on: as their cfg.json says, or else as the model's family
- * has it.
+ * Whether the SAEs were trained on contexts beginning with BOS: from cfg.json, or the default of the model's family.
  *
- * @throws Refusal where they disagree
+ * @throws Refusal if they disagree
  */
 export function sharedBos(candidates: readonly Candidate[], config: ModelConfig): BosPolicy {
   const rules = new Set(candidates.map(({ files }) => chooseBos(files.metadata.prepend_bos, config)));
   if (rules.size > 1) {
     throw new Refusal(
-      'Some of the SAEs were trained on contexts that begin with BOS, and some on contexts without it.',
-      'Say how to read the text: --prepend-bos, or --no-prepend-bos.',
+      'Some of the SAEs were trained on contexts that begin with BOS, others on contexts without it.',
+      'Choose one: --prepend-bos or --no-prepend-bos.',
       'eval/several-bos',
     );
   }
@@ -127,10 +126,10 @@ export function sharedBos(candidates: readonly Candidate[], config: ModelConfig)
 }
 
 /**
- * Tokens other than a prepended BOS whose positions do not count: those that the SAEs were not trained on, where the command does
- * not say.
+ * Tokens other than a prepended BOS whose positions do not count. Unless the command says otherwise, those the SAEs
+ * were not trained on.
  *
- * @throws Refusal where the SAEs disagree
+ * @throws Refusal if the SAEs disagree
  */
 export function excludedTokens(
   candidates: readonly Candidate[],
@@ -150,7 +149,7 @@ export function excludedTokens(
   if (rules.size > 1) {
     throw new Refusal(
       'The SAEs were trained with different special tokens left out.',
-      'Say how to read the text: --exclude-special-tokens, or --no-exclude-special-tokens.',
+      'Choose one: --exclude-special-tokens or --no-exclude-special-tokens.',
       'eval/several-exclusions',
     );
   }
@@ -158,10 +157,10 @@ export function excludedTokens(
 }
 
 /**
- * The roles of conversations whose positions count: those that the SAEs were trained on, where the command does not say.
- * Text that is not of conversations has no roles.
+ * The conversation roles whose positions count. Unless the command says otherwise, those the SAEs were trained on.
+ * Plain text has no roles.
  *
- * @throws Refusal where the SAEs disagree
+ * @throws Refusal if the SAEs disagree
  */
 export function rolesThatCount(
   candidates: readonly Candidate[],
@@ -175,14 +174,14 @@ export function rolesThatCount(
   if (rules.size > 1) {
     throw new Refusal(
       'The SAEs were trained on tokens of different roles.',
-      'Say whose positions count: --roles assistant, or --roles all.',
+      'Choose the roles that count: --roles assistant, or --roles all.',
       'eval/several-roles',
     );
   }
   return JSON.parse([...rules][0]!) as string[];
 }
 
-/** Says where a command reads the text otherwise than an SAE was trained on. */
+/** Reports differences between how a command reads the text and what an SAE was trained on. */
 export function remarkOtherReading(
   { context, prependBos, chatField }: Pick<EvalConfig, 'context' | 'prependBos' | 'chatField'>,
   candidates: readonly Candidate[],
@@ -191,31 +190,29 @@ export function remarkOtherReading(
   for (const { path, files } of candidates) {
     const { context_size, prepend_bos, chat_roles: roles } = files.metadata;
     if (roles && chatField === undefined) {
-      progress.say(
-        `${path} was trained on tokens of ${roles.join(' and ')}; here every token counts, of whatever role.`,
-      );
+      progress.say(`${path} was trained on tokens of ${roles.join(' and ')}; here tokens of every role count.`);
     }
     if (context !== undefined && context_size !== undefined && context !== context_size) {
       progress.say(
-        `${path} was trained on contexts of ${context_size} tokens; --context ${context} reads it otherwise.`,
+        `${path} was trained on contexts of ${context_size} tokens; this command uses --context ${context}.`,
       );
     }
     if (prependBos !== undefined && prepend_bos !== undefined && prependBos !== prepend_bos) {
       progress.say(
-        `${path} was trained ${prepend_bos ? 'with' : 'without'} BOS; --${prependBos ? '' : 'no-'}prepend-bos reads it otherwise.`,
+        `${path} was trained ${prepend_bos ? 'with' : 'without'} BOS; --${prependBos ? '' : 'no-'}prepend-bos differs.`,
       );
     }
   }
 }
 
 /**
- * Which positions of a hook's SAEs keep their activation for its norm: those that SAEs were not trained on. Each rule has
- * the median of its own sample; the least of them counts. Training decides by its sample whether there is a rule, so
- * that it holds for those that have none, too.
+ * Which positions at a hook keep their activation because of its norm: those the SAEs were not trained on. Each rule
+ * has the median of its own sample; the lowest is used. Training decides from its sample whether there is a rule at
+ * all, so the rule also applies to SAEs of the group without one.
  *
- * @param group SAEs that are spliced in at one hook
- * @returns undefined where none has one, and with --all-tokens
- * @throws Refusal where rules differ
+ * @param group SAEs spliced in at one hook
+ * @returns undefined if none has a rule, or with --all-tokens
+ * @throws Refusal if the rules differ
  */
 export function normRuleOf(
   group: readonly Candidate[],
@@ -227,7 +224,7 @@ export function normRuleOf(
   const sameInput = group.every(({ input }) => input.name === shortest.hook.name);
   if (!sameInput || !rules.every((rule) => alike(rule, shortest))) {
     throw new Refusal(
-      `The SAEs at ${group[0]!.hook.name} were trained with different activations left out for their norm.`,
+      `The SAEs at ${group[0]!.hook.name} were trained with different activations left out because of their norm.`,
       'Evaluate those with one rule together (the same --max-activation-norm-multiple and activations), or all with --all-tokens.',
       'eval/several-norm-limits',
     );
@@ -235,7 +232,7 @@ export function normRuleOf(
   return shortest;
 }
 
-/** Says which SAEs are measured by a rule that only others of their hook have. */
+/** Reports which SAEs are measured under a rule that only others at their hook have. */
 export function remarkSharedRules(
   candidates: readonly Candidate[],
   config: Partial<Pick<EvalConfig, 'allTokens'>>,
@@ -247,26 +244,26 @@ export function remarkSharedRules(
     const without = group.filter((candidate) => !ownRule(candidate)).map(({ path }) => path);
     if (!rule || without.length === 0) continue;
     progress.say(
-      `${without.join(', ')}: trained on activations of any norm, and measured at ${name} like the other SAEs, without those above ${rule.multiple} × ${rule.median.toPrecision(4)} (--all-tokens measures them, too).`,
+      `${without.join(', ')}: trained on activations of any norm, but measured at ${name} like the other SAEs, without those above ${rule.multiple} × ${rule.median.toPrecision(4)} (--all-tokens includes them).`,
     );
   }
 }
 
-/** Those that are spliced in at a hook. */
+/** The candidates spliced in at a hook. */
 export function atHook(candidates: readonly Candidate[], name: string): Candidate[] {
   return candidates.filter(({ hook }) => hook.name === name);
 }
 
-/** What an SAE was not trained on; undefined where that is nothing. */
+/** What an SAE was not trained on; undefined if nothing. */
 function ownRule({ files, input }: Candidate): NormRule | undefined {
   const { max_activation_norm_multiple: multiple, median_activation_norm: median } = files.metadata;
   return multiple === undefined || median === undefined ? undefined : { hook: input, multiple, median };
 }
 
-/** Medians of samples of the same activations differ by less than this. */
+/** Medians of different samples of the same activations differ by less than this. */
 const SAME_MEDIAN = 1.1;
 
-/** Do they say the same, but for the sample whose median it is? */
+/** Are two rules the same, apart from the sample the median was taken from? */
 function alike({ multiple, median }: NormRule, shortest: NormRule): boolean {
   return multiple === shortest.multiple && median < SAME_MEDIAN * shortest.median;
 }

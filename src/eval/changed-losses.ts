@@ -6,24 +6,24 @@ import type { Variants } from './splice-graph.js';
 import type { Pass } from './splice-pass.js';
 import { type ContextSums, newContextSums, type SiteSums, totalsOf } from './sums.js';
 
-/** Sums over counted positions of each context: the loss, KL, and positions at which a feature changed. */
+/** Sums over the counted positions of each context: loss, KL, and positions at which a feature changed. */
 type ChangedSums = ContextSums<'nll' | 'kl' | 'changed'>;
 
-/** Losses with features of SAEs changed; sums grow with every pass. */
+/** Losses with features of SAEs changed; accumulated over passes. */
 export class ChangedLosses {
   private readonly sums: readonly (ChangedSums | null)[];
 
-  /** @param changes of each SAE; null: none of its features are changed */
+  /** @param changes for each SAE; null: none of its features are changed */
   constructor(private readonly changes: readonly (ChangeOfSae | null)[]) {
     this.sums = changes.map((own) => own && newContextSums(['nll', 'kl', 'changed']));
   }
 
-  /** Sums that get an entry for each context. */
+  /** Sums that get one entry per context. */
   get columns(): ContextSums<string>[] {
     return this.sums.filter((own) => own !== null);
   }
 
-  /** Adds what a pass measured; `places` are those of its positions. */
+  /** Adds the results of a pass; `places` locates its positions. */
   add(
     { counted, data, loss }: Pass,
     places: readonly { readonly context: number }[],
@@ -42,13 +42,13 @@ export class ChangedLosses {
     }
   }
 
-  /** The first SAE with whose changes losses of contexts from number `from` on are not finite; −1 where all are. */
+  /** The first SAE whose changes give non-finite losses in contexts from number `from` on; −1 if none. */
   notFinite(from: number): number {
     const finite = (column: readonly number[]) => column.slice(from).every(Number.isFinite);
     return this.sums.findIndex((own) => own !== null && !(finite(own.nll) && finite(own.kl) && finite(own.changed)));
   }
 
-  /** The metrics of record.ts for SAE k; null where none of its features are changed. */
+  /** The metrics of record.ts for SAE k; null if none of its features are changed. */
   metrics({ byContext }: SiteSums, k: number): ChangedFeatures | null {
     const [own, changes] = [this.sums[k], this.changes[k]];
     if (!own || !changes) return null;

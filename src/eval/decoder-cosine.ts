@@ -6,18 +6,19 @@ import { heard, throwIfStopped } from '../progress/stop.js';
 import type { SaeFiles } from '../sae/saelens.js';
 import { type DecoderMaxCosine, NOTHING_WRITTEN } from './record.js';
 
-/** Rows of a block: the cosines of two blocks are 64 MiB. */
+/** Rows per block: the cosines of two blocks take 64 MiB. */
 const BLOCK = 4096;
 
-/** Below every cosine; what a row has to itself. */
+/** Less than any cosine; masks the cosine of a row with itself. */
 const ITSELF = -2;
 
-/** Norm of a row of zeros, so that nothing is divided by 0: its cosine to any row is 0. */
+/** Norm assigned to a row of zeros, to avoid dividing by 0: its cosine with any row is 0. */
 const TINY = 1e-30;
 
 /**
- * Cosines of two blocks of decoder rows. Inputs: `left` and `right` int64 [2], first row and the one after the last.
- * Outputs: `of_left` and `of_right`, for each row of the block the largest cosine to a row of the other one but itself.
+ * Cosines between two blocks of decoder rows. Inputs: `left` and `right` int64 [2], first and last row (exclusive).
+ * Outputs: `of_left` and `of_right`, for each row of one block the largest cosine with a row of the other, excluding
+ * itself.
  */
 function blocksGraph({ tensors }: SaeFiles): Uint8Array {
   const g = new GraphBuilder('decoder-cosine');
@@ -40,8 +41,8 @@ function blocksGraph({ tensors }: SaeFiles): Uint8Array {
 }
 
 /**
- * For each decoder row its largest cosine to another row; mean and largest over features. Every pair is computed, in
- * blocks above and on the diagonal: d_sae² d_in multiplications, and memory for W_dec and one block of cosines.
+ * The largest cosine of each decoder row with another row; mean and maximum over features. Computes every pair, in
+ * blocks on and above the diagonal: d_sae² d_in multiplications, and memory for W_dec and one block of cosines.
  *
  * @param block rows per block
  */

@@ -63,36 +63,36 @@ import { seenText } from './seen-text.js';
 import { openSpliceIn } from './splice-in.js';
 import { countPositions } from './splice-pass.js';
 
-/** Counted positions, the first of the text, whose mean is taken beforehand for that of all. */
+/** The mean of this many leading counted positions is used as an estimate of the mean of all. */
 const MEAN_POSITIONS = 16_384;
 
-/** An evaluation that was asked for. */
+/** A requested evaluation. */
 interface EvaluationRequest {
   readonly config: EvalConfig;
   readonly progress: Progress;
   readonly stop: StopRequest;
-  /** The one command that made all of the SAEs; undefined where each may have its own next to it. */
+  /** The one command that made all the SAEs; undefined if each may have its own next to it. */
   readonly trainedBy?: TrainingCommand | null;
 }
 
-/** An evaluation whose SAEs, model and text fit one another; nothing has been measured. */
+/** An evaluation whose SAEs, model and text are checked against each other; nothing has been measured yet. */
 interface PlannedEvaluation extends EvaluationRequest {
   readonly checkpoint: Checkpoint;
   readonly candidates: readonly Candidate[];
   readonly context: number;
   readonly leftOut: LeftOut;
   readonly text: Text;
-  /** Of each candidate. */
+  /** For each candidate. */
   readonly settings: readonly EvalSettings[];
-  /** What is done to features of each candidate in a separate run; null: nothing. */
+  /** Changes to each candidate's features in a separate run; null: none. */
   readonly changes: readonly (ChangeOfSae | null)[];
 }
 
 /**
- * Splices SAEs into the model on held-out text and writes eval.json; SAEs of one hook share a forward pass. Nothing is
- * kept of an evaluation that was killed: the same command begins it again.
+ * Splices SAEs into the model on held-out text and writes eval.json; SAEs at one hook share a forward pass. A killed
+ * evaluation leaves nothing: the same command starts over.
  *
- * @param trainedBy the one command that made all of the SAEs; else each may have its own next to it
+ * @param trainedBy the one command that made all the SAEs; otherwise each may have its own next to it
  */
 export async function evaluate(
   config: EvalConfig,
@@ -116,12 +116,12 @@ export async function evaluateInMemory(
 }
 
 /**
- * Evaluates, unless config.out holds just this evaluation: of these SAEs, as they are now, on this text with these
- * settings. A scheduler runs a command again that was killed after its last file was written, and that has to succeed.
+ * Evaluates, unless config.out already contains exactly this evaluation: the same SAEs, unchanged, on this text with
+ * these settings. A scheduler reruns a command that was killed after writing its last file, and that must succeed.
  *
- * @param anew whether to measure again whatever is there
+ * @param anew measure again in any case
  * @param trainedBy as for `evaluate`
- * @throws Refusal where another evaluation is there, and may not be overwritten
+ * @throws Refusal if a different evaluation is there and may not be overwritten
  */
 export async function evaluateOnce(
   config: EvalConfig,
@@ -151,7 +151,7 @@ async function recordsOnce(
   return inItsDirectory(asked, { ...claimOf(asked), resume: !config.overwrite }, () =>
     withPlan(asked, async (planned): Promise<readonly EvalRecord[]> => {
       if (isSame(before, planned)) {
-        progress.say(`${config.out} holds this evaluation already; nothing was measured again.`);
+        progress.say(`${config.out} already contains this evaluation; nothing was measured again.`);
         return before;
       }
       await checkOutputDirectory(config.out, claimOf(asked));
@@ -160,7 +160,7 @@ async function recordsOnce(
   );
 }
 
-/** The records in config.out; undefined where there are none, or none that can be read. */
+/** The records in config.out; undefined if there are none, or they are not readable. */
 async function recordsIn({ out, overwrite }: EvalConfig, progress: Progress): Promise<EvalRecord[] | undefined> {
   if (!(await exists(join(out, EVAL_FILE)))) return undefined;
   try {
@@ -172,7 +172,7 @@ async function recordsIn({ out, overwrite }: EvalConfig, progress: Progress): Pr
   }
 }
 
-/** Are these the records that the planned evaluation would measure? */
+/** Are these the records that the planned evaluation would produce? */
 function isSame(before: readonly EvalRecord[], { config, candidates, settings }: PlannedEvaluation): boolean {
   const wanted = candidates.map(({ path, hook }, i) => [path, hook.name, config.tokens, settings[i]]);
   const found = before.map(({ sae, hook, tokens, settings }) => [sae, hook, tokens, settings]);
@@ -236,7 +236,7 @@ async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluat
   }
 }
 
-/** Reads as much of the text as is wanted; the SHA-256 of its contexts. */
+/** Checks that there is enough text; returns the SHA-256 of its contexts. */
 async function digestOfEnough(
   ahead: Text,
   leftOut: LeftOut,
@@ -255,7 +255,7 @@ async function digestOfEnough(
   return hash.digest('hex');
 }
 
-/** The settings of each candidate. */
+/** The settings for each candidate. */
 function evaluationSettings(
   config: EvalConfig,
   checkpoint: Checkpoint,
@@ -298,7 +298,7 @@ async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {
 
 async function measuredRecords(planned: PlannedEvaluation): Promise<Omit<MeasuredRecord, 'training_curve'>[]> {
   const { checkpoint, candidates, settings, config, progress, stop } = planned;
-  // SAEs are float32 always.
+  // SAEs are always float32.
   sayTf32(progress.say, config.device);
   const measured = new Map<Candidate, SpliceMetrics>();
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
@@ -339,7 +339,7 @@ async function measuredRecords(planned: PlannedEvaluation): Promise<Omit<Measure
   });
 }
 
-/** The command that trained an SAE; null where what lies next to it tells none. */
+/** The command that trained an SAE; null if no file next to it tells. */
 async function ownTraining({ path, files }: Candidate, say: (line: string) => void): Promise<TrainingCommand | null> {
   return trainingCommand(path, trainingRecordOf(files.cfg)).catch((error: unknown) => {
     if (!(error instanceof Refusal)) throw error;
@@ -348,13 +348,13 @@ async function ownTraining({ path, files }: Candidate, say: (line: string) => vo
   });
 }
 
-/** @throws Refusal where an SAE or the model was replaced: figures of two would be mixed */
+/** @throws Refusal if an SAE or the model was replaced, which would mix figures of two */
 async function checkUnchanged(checkpoint: Checkpoint, candidates: readonly Candidate[]): Promise<void> {
   await checkpoint.checkUnchanged();
   for (const { unchanged } of candidates) await unchanged.check();
 }
 
-/** SpliceMetrics of SAEs that share a hook, over exactly config.tokens positions. */
+/** SpliceMetrics of SAEs at one hook, over exactly config.tokens positions. */
 async function evaluateHook(
   group: readonly Candidate[],
   changes: readonly (ChangeOfSae | null)[],

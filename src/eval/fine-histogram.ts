@@ -1,4 +1,4 @@
-/** Bins of an octave: the upper 16 bits of a float32's mantissa. */
+/** Bins per octave: the upper 16 bits of a float32's mantissa. */
 const OCTAVE = 2 ** 16;
 
 /** Counts and sums of the values of one octave, by bin. */
@@ -8,8 +8,9 @@ interface Octave {
 }
 
 /**
- * Values of any number in bounded memory, to find their quantiles: bins are 1.5 · 10⁻⁵ of their values wide, and each
- * stands for the mean of what is in it. Least and largest value are exact. An octave takes a megabyte once it has a value.
+ * Accumulates any number of values in bounded memory to find their quantiles: bins have a relative width of 1.5 · 10⁻⁵,
+ * and each is represented by the mean of its values. Minimum and maximum are exact. An octave takes a megabyte once it
+ * has a value.
  */
 export class FineHistogram {
   count = 0;
@@ -20,7 +21,7 @@ export class FineHistogram {
   private readonly value = new Float32Array(1);
   private readonly bits = new Uint32Array(this.value.buffer);
 
-  /** @param value not below 0 */
+  /** @param value not negative */
   add(value: number): void {
     this.value[0] = value;
     const bits = this.bits[0]!;
@@ -39,7 +40,7 @@ export class FineHistogram {
     if (value > this.largest) this.largest = value;
   }
 
-  /** The values below which shares `q` of all lie, each linear between its neighbours, as NumPy's quantile. */
+  /** Quantiles of the values at shares `q`, interpolated linearly like NumPy's quantile. */
   quantiles(shares: readonly number[]): number[] {
     return shares.map((q) => {
       const at = q * (this.count - 1);
@@ -79,7 +80,7 @@ export class FineHistogram {
     return [...this.octaves.entries()].sort(([a], [b]) => a - b).map(([, octave]) => octave);
   }
 
-  /** Bins that hold a value, ascending. */
+  /** Non-empty bins, ascending. */
   private bins(): [counts: Float64Array, sums: Float64Array, bin: number][] {
     return this.ascending().flatMap(({ counts, sums }) => {
       const filled: [Float64Array, Float64Array, number][] = [];

@@ -7,7 +7,10 @@ import type { EventPoint } from '../tensorboard/event.js';
 import { EventLog, isEventFile, removeEventFiles } from '../tensorboard/event-log.js';
 import type { EvalRecord } from './record.js';
 
-/** Where the points of each SAE go: --log-dir itself for one; for several, below it, by their paths from where they part. */
+/**
+ * Log directory of each SAE: --log-dir itself for one; for several, subdirectories named after the differing parts of
+ * their paths.
+ */
 export function logDirectories(logDir: string, saes: readonly string[]): string[] {
   if (saes.length === 1) return [logDir];
   const parts = saes.map((path) => resolve(path).split(sep));
@@ -17,11 +20,11 @@ export function logDirectories(logDir: string, saes: readonly string[]): string[
 }
 
 /**
- * Writes an evaluation's figures as points for TensorBoard, at the step that each SAE was trained to; points of an
- * earlier evaluation there are replaced, and those of training stay.
+ * Writes an evaluation's figures as TensorBoard points, at the step each SAE was trained to; replaces points of an
+ * earlier evaluation and keeps those of training.
  *
- * @param directories of each record
- * @throws Refusal where two SAEs have one directory, or it cannot be written
+ * @param directories one per record
+ * @throws Refusal if two SAEs share a directory, or it is not writable
  */
 export async function logEvaluation(
   records: readonly EvalRecord[],
@@ -31,7 +34,11 @@ export async function logEvaluation(
 ): Promise<void> {
   const twice = directories.find((one, i) => directories.indexOf(one) !== i);
   if (twice !== undefined) {
-    throw new Refusal(`${twice} would have the points of two SAEs.`, 'Give each --sae once.', 'tensorboard/sae-twice');
+    throw new Refusal(
+      `${twice} would contain the points of two SAEs.`,
+      'Give each --sae once.',
+      'tensorboard/sae-twice',
+    );
   }
   for (const [i, record] of records.entries()) await logRecord(record, directories[i]!, config, say);
 }
@@ -59,7 +66,7 @@ async function logRecord(
   }
 }
 
-/** Every figure that is a number, the densities, and how it was measured. */
+/** Every numeric figure, the densities, and the settings. */
 function pointsOf(record: EvalRecord): EventPoint[] {
   const figures = Object.entries(record).flatMap(([name, value]): EventPoint[] =>
     typeof value === 'number' && Number.isFinite(value) ? [{ tag: `eval/${name}`, value }] : [],

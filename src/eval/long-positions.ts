@@ -5,17 +5,16 @@ import type { Placement } from '../lm/placement.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type Session, type SessionOptions } from '../onnx/session.js';
 
-/** Positions that an SAE was not trained on: those whose activation at the hook that it reads is too long. */
+/** Positions that an SAE was not trained on: those whose activation at its input hook is too long. */
 export interface NormRule {
   readonly hook: Hook;
   readonly multiple: number;
-  /** Of the norms in training. */
+  /** Median of the norms in training. */
   readonly median: number;
 }
 
 /**
- * Finds positions with long activations. They cannot be told from tokens: the model runs once more for it, as far as the
- * hook.
+ * Finds positions with long activations. Tokens alone do not determine them: the model runs once more, up to the hook.
  */
 export class LongPositions {
   private constructor(
@@ -35,7 +34,7 @@ export class LongPositions {
     return new LongPositions(session, checkpoint.config.vocabulary, multiple * median);
   }
 
-  /** @returns for each flat position of the contexts, whether it is too long */
+  /** @returns whether each flat position of the contexts is too long */
   async of(contexts: readonly Context[]): Promise<readonly boolean[]> {
     const { Tensor } = await onnxRuntime();
     const length = contexts[0]!.tokens.length;
@@ -49,7 +48,7 @@ export class LongPositions {
   }
 }
 
-/** Writes the output `norms` float32 [batch · context], |x| of activations [batch, context, width]. */
+/** Adds the output `norms` float32 [batch · context], |x| of activations [batch, context, width]. */
 export function normOutput(g: GraphBuilder, activations: Value, width: number): void {
   const x = g.reshape(activations, -1, width);
   g.output('norms', g.op('Sqrt', [g.reduceSumSquare(x, [1])]), 'float32', ['positions']);

@@ -30,20 +30,20 @@ export type SpliceMetrics = Omit<
   | 'cfg'
 >;
 
-/** How a site was evaluated. */
+/** How a hook was evaluated. */
 interface Measured {
   readonly context: number;
-  /** The first position of a context that can count; 1 where it is not said. */
+  /** The first position of a context that can count; 1 if not given. */
   readonly first?: number;
   readonly meanAblation: boolean;
 }
 
 type Sums = keyof SiteSums['byContext'] | keyof SaeSums['byContext'];
 
-/** a / b; NaN where b is not above 0: a variance or a cost that is negative is rounding or noise. */
+/** a / b; NaN if b is not positive: a negative variance or cost is rounding or noise. */
 const ratio = (a: number, b: number) => (b > 0 ? a / b : Number.NaN);
 
-/** The metrics that have an interval, from totals over any contexts; `spread` is Σ|x − x̄|² here. */
+/** The metrics with intervals, from totals over any contexts; `spread` is Σ|x − x̄|² here. */
 function headline(t: Totals<Sums>): Record<Headline, number> {
   const delta = t.nllSpliced - t.nllClean;
   return {
@@ -70,7 +70,7 @@ export function metricsOf(
 ): Omit<SpliceMetrics, 'left_out' | 'changed_features'> {
   const contexts = site.byContext.tokens;
   const tokens = contexts.reduce((sum, n) => sum + n, 0);
-  // Where x̄ − centre is δ, |x − x̄|² = |u|² − 2 u·δ + |δ|². Resamples keep the evaluation's own x̄.
+  // With δ = x̄ − centre, |x − x̄|² = |u|² − 2 u·δ + |δ|². Resamples keep the evaluation's own x̄.
   const delta = meanOfContexts(site.u, tokens);
   const shift = dot(delta, delta);
   const spread = site.byContext.spread.map((sum, c) => sum - 2 * dot(delta, site.u[c]!) + contexts[c]! * shift);
@@ -109,12 +109,12 @@ export function metricsOf(
   };
 }
 
-/** Variance of every dimension over N, times N: Σ (x − x̄)². */
+/** N times the variance of every dimension: Σ (x − x̄)². */
 function spreadOfDimensions(squares: Float64Array, delta: Float64Array, tokens: number): Float64Array {
   return squares.map((sum, i) => Math.max(0, sum - tokens * delta[i]! ** 2));
 }
 
-/** Explained variance of every dimension that varies: the middle one, and the share of them below 0. */
+/** Explained variance of every dimension that varies: the median, and the share below 0. */
 function ofDimensions(
   squares: Float64Array,
   errors: Float64Array,
@@ -129,10 +129,10 @@ function ofDimensions(
   return { median, negative: sorted.filter((value) => value < 0).length / sorted.length };
 }
 
-/** Shares whose part of the variance is told: of tokens, and of dimensions. */
+/** Shares of tokens and of dimensions whose part of the variance is reported. */
 const [LARGEST_TOKENS, LARGEST_DIMENSIONS] = [0.001, 0.01];
 
-/** How much of Σ|x − x̄|² a few tokens and a few dimensions hold. */
+/** The part of Σ|x − x̄|² in a few tokens and in a few dimensions. */
 function varianceHeld({ spreads, dimensions }: SiteSums, delta: Float64Array, tokens: number): VarianceHeld {
   const spread = spreadOfDimensions(dimensions, delta, tokens);
   const whole = spread.reduce((sum, value) => sum + value, 0);
@@ -185,18 +185,18 @@ function dot(a: Float64Array, b: Float64Array | Float32Array): number {
   return a.reduce((sum, x, i) => sum + x * b[i]!, 0);
 }
 
-/** Bins a decade of density. */
+/** Bins per decade of density. */
 const DECADE = 4;
 
-/** Bins of L0, at most. */
+/** Max bins of L0. */
 const L0_BINS = 64;
 
-/** A feature is dense that is active on more than this share of positions. */
+/** A feature is dense if it is active on more than this share of positions. */
 const DENSE = 0.1;
 
-/** Histogram of log10(density) over features, from the smallest density that can be seen (one position) to 1. */
+/** Histogram of log10(density) over features, from the smallest observable density (one position) to 1. */
 export function densityHistogram(active: Float64Array, tokens: number): DensityHistogram {
-  // One decade at least, for an evaluation of a single position.
+  // At least one decade, for an evaluation of a single position.
   const lowest = Math.min(-1, Math.floor(-Math.log10(tokens)));
   const bins = -lowest * DECADE;
   const counts = new Array<number>(bins).fill(0);
@@ -218,9 +218,9 @@ export function denseFraction(active: Float64Array, tokens: number): number {
 }
 
 /**
- * Histogram of L0 over positions, in bins of one whole width from the least to the largest L0 seen.
+ * Histogram of L0 over positions, in bins of one integer width from the smallest to the largest L0 seen.
  *
- * @param positions [d_sae + 1], the number of positions with 0, 1, … active features
+ * @param positions [d_sae + 1], number of positions with 0, 1, … active features
  */
 export function l0Histogram(positions: Float64Array): L0Histogram {
   const [least, largest] = [positions.findIndex((n) => n > 0), positions.findLastIndex((n) => n > 0)];
@@ -231,19 +231,20 @@ export function l0Histogram(positions: Float64Array): L0Histogram {
   return { edges: Array.from({ length: bins + 1 }, (_, i) => least + i * width), counts };
 }
 
-/** Nats per token that removing a site must cost for loss recovered to mean something: 1 % of perplexity. */
+/** Min cost in nats per token of ablating a hook for loss recovered to be meaningful: 1 % of perplexity. */
 const LEAST_GAP = 0.01;
 
-/** Standard errors that this cost must be away from 0: a ratio's denominator is then known to a tenth. */
+/** Min distance of this cost from 0 in standard errors: the ratio's denominator is then known to a tenth. */
 const GAP_ERRORS = 10;
 
-/** Standard errors that Σ x̂·x must be above 0 for γ: below, resamples of it change their sign. */
+/** Min distance of Σ x̂·x from 0 in standard errors for γ: below it, resamples change its sign. */
 const PRODUCT_ERRORS = 3;
 
 /**
- * Standard error of the ratio Σ sums / Σ weights over contexts, linearised; that of the bootstrap but for terms of 1 / C.
+ * Linearised standard error of the ratio Σ sums / Σ weights over contexts; equals the bootstrap's up to terms of order
+ * 1 / C.
  *
- * @returns NaN with fewer than two contexts
+ * @returns NaN for fewer than two contexts
  */
 export function standardError(sums: readonly number[], weights: readonly number[]): number {
   const contexts = sums.length;
@@ -255,12 +256,12 @@ export function standardError(sums: readonly number[], weights: readonly number[
 }
 
 /**
- * Why loss recovered has no value at a site, in a sentence without its full stop; undefined where it has one.
+ * Why loss recovered has no value at a hook, as a sentence without its full stop; undefined if it has one.
  *
  * @param ablated losses with the activation replaced, summed by context
- * @param clean losses of the model as it is
- * @param tokens counted positions of each context
- * @param by what the activation is replaced by
+ * @param clean losses of the unchanged model
+ * @param tokens counted positions per context
+ * @param by replacement for the activation
  */
 export function noLossRecovered(
   ablated: readonly number[],
@@ -283,7 +284,7 @@ export function noLossRecovered(
   return undefined;
 }
 
-/** Why γ has no value, as noLossRecovered; of Σ x̂·x by context. */
+/** Why γ has no value, like noLossRecovered; from Σ x̂·x by context. */
 export function noBias(products: readonly number[], tokens: readonly number[]): string | undefined {
   const product = total(products);
   const error = standardError(products, tokens) * total(tokens);
@@ -292,10 +293,10 @@ export function noBias(products: readonly number[], tokens: readonly number[]): 
 }
 
 const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
-/** Resamples an interval is made from. */
+/** Number of bootstrap resamples. */
 const RESAMPLES = 2000;
 
-/** Of the resampled values, the share below the interval, and above it. */
+/** Share of the resampled values below the interval, and above it. */
 const TAIL = 0.025;
 
 interface BootstrapOptions {
@@ -304,14 +305,14 @@ interface BootstrapOptions {
 }
 
 /**
- * 95 % percentile bootstrap intervals (Efron 1979) over contexts. Positions of one context depend on one another, so
- * whole contexts are drawn, as many as there are and with replacement, and each statistic is computed from the totals
- * of the drawn ones. A statistic is a ratio of totals, not a mean of ratios of contexts: a context with few counted
- * positions weighs as little in a resample as it does in the estimate. Percentiles of few or lopsided contexts may leave
- * the estimate out by a little; the interval then reaches to it.
+ * 95 % percentile bootstrap intervals (Efron 1979) over contexts. Positions within a context are dependent, so whole
+ * contexts are drawn, as many as there are and with replacement, and each statistic is computed from the totals of the
+ * drawn contexts. A statistic is a ratio of totals, not a mean of per-context ratios: a context with few counted
+ * positions weighs as little in a resample as in the estimate. With few or skewed contexts the percentiles may miss the
+ * estimate slightly; the interval is then extended to include it.
  *
- * @param statistic from totals over contexts to values by name
- * @returns [low, high] by name; NaN where there are fewer than two contexts, or a resample has no value
+ * @param statistic maps totals over contexts to values by name
+ * @returns [low, high] by name; NaN for fewer than two contexts, or if a resample has no value
  */
 export function bootstrapIntervals<Name extends string, Metric extends string>(
   sums: ContextSums<Name>,
@@ -351,7 +352,7 @@ export function bootstrapIntervals<Name extends string, Metric extends string>(
   ) as Record<Metric, Interval>;
 }
 
-/** The value below which a share `q` of ascending values lies; linear between neighbours. */
+/** The `q` quantile of ascending values, interpolated linearly. */
 function percentile(sorted: Float64Array, q: number): number {
   const at = (sorted.length - 1) * q;
   const low = Math.floor(at);

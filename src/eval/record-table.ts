@@ -1,7 +1,7 @@
 import { textTable } from '../progress/progress.js';
 import { type EvalRecord, type Headline, hasNoBos, type Interval } from './record.js';
 
-/** The evaluation as a table for the terminal: a line an SAE, headline numbers with their 95 % intervals. */
+/** The evaluation as a table for the terminal: one row per SAE, headline numbers with 95 % intervals. */
 export function recordTable(records: readonly EvalRecord[]): string {
   const meanAblation = records.some(({ loss_recovered_mean }) => typeof loss_recovered_mean === 'number');
   const columns: [string, (r: EvalRecord) => string][] = [
@@ -33,7 +33,7 @@ export function recordTable(records: readonly EvalRecord[]): string {
   return [...textTable(rows, 2), ...notes(records)].join('\n');
 }
 
-/** A number with its interval, to the same decimals: with fewer, [0.99, 0.99] would stand next to 0.993. */
+/** A number with its interval, both to the same decimals: otherwise [0.99, 0.99] could stand next to 0.993. */
 function withInterval(record: EvalRecord, name: Headline, decimals: number, unit: '' | '%' = ''): string {
   const value = record[name];
   const factor = unit === '%' ? 100 : 1;
@@ -51,25 +51,25 @@ function bounds([low, high]: Interval, factor: number, decimals: number): string
   return `[${(factor * low).toFixed(decimals)}, ${(factor * high).toFixed(decimals)}]`;
 }
 
-const SAID: Readonly<Record<string, string>> = {
+const METRIC_NAMES: Readonly<Record<string, string>> = {
   loss_recovered: 'loss recovered',
   loss_recovered_mean: 'loss recovered against mean ablation',
   explained_variance: 'explained variance',
   relative_reconstruction_bias: 'γ',
 };
 
-/** Why dashes stand where numbers are missing; what holds for a site is said once. */
+/** Why numbers are missing (dashes in the table); reasons common to a hook are given once. */
 function reasons(records: readonly EvalRecord[]): string[] {
   const lines = records.flatMap(({ sae, hook, reasons = {} }) =>
     Object.entries(reasons).map(([name, reason]) => {
       const place = name === 'relative_reconstruction_bias' ? sae : hook;
-      return `${place}: no ${SAID[name] ?? name}: ${reason}`;
+      return `${place}: no ${METRIC_NAMES[name] ?? name}: ${reason}`;
     }),
   );
   return [...new Set(lines)];
 }
 
-/** What the numbers are over, and the losses of each site. */
+/** What the numbers are averages of, and the losses at each hook. */
 function notes(records: readonly EvalRecord[]): string[] {
   const first = records[0];
   if (!first) return [];
@@ -79,7 +79,7 @@ function notes(records: readonly EvalRecord[]): string[] {
     return `${hook}: CE clean ${ce_clean.toFixed(4)}, zero-ablated ${ce_zero.toFixed(4)}${mean}`;
   });
   const contexts = first.contexts === undefined ? '' : ` of ${first.contexts} contexts`;
-  const bos = hasNoBos(first) ? 'contexts do not begin with BOS' : 'BOS positions are left out of every mean';
+  const bos = hasNoBos(first) ? 'contexts do not begin with BOS' : 'means exclude BOS positions';
   return [
     ...losses,
     ...reasons(records),
@@ -88,28 +88,28 @@ function notes(records: readonly EvalRecord[]): string[] {
     ...records.flatMap(ofRoles),
     ...records.flatMap(leftOut),
     ...records.flatMap(changed),
-    `over ${first.tokens} tokens${contexts}; ${bos}; losses in nats per token; dead: active on none of these tokens`,
+    `over ${first.tokens} tokens${contexts}; ${bos}; losses in nats per token; dead: never active on these tokens`,
     'intervals: 95 %, bootstrap over contexts',
   ];
 }
 
-/** From which on a few tokens or dimensions hold most of the variance. */
+/** Share from which a few tokens or dimensions are reported as having most of the variance. */
 const MOST = 0.5;
 
-/** Says where pooled explained variance is about a few tokens or dimensions. */
+/** Reports if pooled explained variance is dominated by a few tokens or dimensions. */
 function heldByFew({ hook, variance_held: held }: EvalRecord): string[] {
   if (!held) return [];
   const { tokens, dimension, largest_dimension: largest, dimensions } = held;
   const few = [
-    ...(tokens > MOST ? [`the largest 0.1 % of the tokens hold ${percent(tokens)}`] : []),
-    ...(largest > MOST ? [`dimension ${dimension} holds ${percent(largest)}`] : []),
-    ...(largest <= MOST && dimensions > MOST ? [`the largest 1 % of the dimensions hold ${percent(dimensions)}`] : []),
+    ...(tokens > MOST ? [`the largest 0.1 % of the tokens have ${percent(tokens)}`] : []),
+    ...(largest > MOST ? [`dimension ${dimension} has ${percent(largest)}`] : []),
+    ...(largest <= MOST && dimensions > MOST ? [`the largest 1 % of the dimensions have ${percent(dimensions)}`] : []),
   ];
   if (few.length === 0) return [];
-  return [`${hook}: ${few.join(', ')} of the variance; explained variance is mostly about them`];
+  return [`${hook}: ${few.join(', ')} of the variance; they dominate explained variance`];
 }
 
-/** Share of dimensions below 0 that is worth a sentence. */
+/** Share of dimensions below 0 from which it is reported. */
 const SOME = 0.05;
 
 function withoutSome({ sae, explained_variance_dimensions: found }: EvalRecord): string[] {
@@ -119,22 +119,22 @@ function withoutSome({ sae, explained_variance_dimensions: found }: EvalRecord):
 
 const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
 
-/** Whose positions counted, where not everybody's. */
+/** Which roles count, unless all do. */
 function ofRoles({ sae, settings }: EvalRecord): string[] {
   const roles = settings?.chat?.roles;
-  return roles ? [`${sae}: only positions of ${roles.join(' and ')} count; --all-tokens measures the others, too`] : [];
+  return roles ? [`${sae}: only positions of ${roles.join(' and ')} count; --all-tokens includes the others`] : [];
 }
 
-/** How many positions were not measured for their norm. */
+/** How many positions were left out because of their norm. */
 function leftOut({ sae, settings, left_out: count }: EvalRecord): string[] {
   const rule = settings?.norm_limit;
   if (!rule || count === undefined) return [];
   return [
-    `${sae}: ${count} positions with a norm above ${rule.multiple} × ${rule.median.toPrecision(4)} keep their activation and do not count; --all-tokens measures them, too`,
+    `${sae}: ${count} positions with a norm above ${rule.multiple} × ${rule.median.toPrecision(4)} keep their activation and do not count; --all-tokens includes them`,
   ];
 }
 
-/** What features that were changed are worth. */
+/** The effect of changed features. */
 function changed({ sae, changed_features: found, tokens }: EvalRecord): string[] {
   if (!found) return [];
   const { intervals } = found;
@@ -144,6 +144,6 @@ function changed({ sae, changed_features: found, tokens }: EvalRecord): string[]
   });
   const features = found.features === 1 ? 'feature' : 'features';
   return [
-    `${sae}: ${found.features} ${features} changed, at ${percent(found.tokens / tokens)} of the tokens another value: ${measured.join(', ')}`,
+    `${sae}: ${found.features} ${features} changed, with a different value on ${percent(found.tokens / tokens)} of the tokens: ${measured.join(', ')}`,
   ];
 }

@@ -5,10 +5,10 @@ import { isStandardInput } from '../corpus/standard-input.js';
 import { trainingRecordOf } from '../sae/training-record.js';
 import type { Candidate } from './candidates.js';
 
-/** A data set of the hub at whatever commit. */
+/** A hub data set at any commit. */
 const unpinned = (corpus: string) => corpus.replace(/^(hf:[^@/]+\/[^@/:]+)@[^/:]+/, '$1');
 
-/** What to say of SAEs that were trained on text of a corpus that is evaluated on; undefined where none was. */
+/** A warning if SAEs were trained on text of a corpus used for the evaluation; otherwise undefined. */
 export function seenText(candidates: readonly Candidate[], config: EvalConfig): string | undefined {
   const now = documentChoice(config, true);
   const shared = new Set<string>();
@@ -17,7 +17,7 @@ export function seenText(candidates: readonly Candidate[], config: EvalConfig): 
     if (!activations) return false;
     const { corpus, documents } = activations;
     const before = (documents?.mixture?.sources.map((source) => source.corpus) ?? [corpus]).map(unpinned);
-    // Files of the hub are read in an order that the seed sets, and may be of another commit.
+    // Hub files are read in an order that depends on the seed, and may be of a different commit.
     const same = config.corpus.filter(
       (name) =>
         !isStandardInput(name) && before.includes(unpinned(name)) && mayShare(documents, now, !isHubCorpus(name)),
@@ -27,5 +27,5 @@ export function seenText(candidates: readonly Candidate[], config: EvalConfig): 
   });
   if (seen.length === 0) return undefined;
   const saes = seen.length === 1 ? `${seen[0]!.path} was` : `${seen.length} of the SAEs were`;
-  return `${saes} trained on text of ${[...shared].join(' and ')} as well: the figures may be of text that training has seen. Evaluate on another corpus, or train and evaluate with --holdout 1%.`;
+  return `${saes} also trained on text of ${[...shared].join(' and ')}: the figures may include text seen in training. Evaluate on another corpus, or train and evaluate with --holdout 1%.`;
 }

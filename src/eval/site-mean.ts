@@ -9,11 +9,11 @@ import { type NormRule, normOutput } from './long-positions.js';
 import { evaluationPositions } from './splice-pass.js';
 
 /**
- * The mean of x at a hook over counted positions. The model runs once, as far as the hook: a fraction of an evaluation's
- * pass, and no more than a harvest.
+ * The mean of x at a hook over counted positions. Runs the model once, up to the hook: a fraction of an evaluation's
+ * pass, no more than a harvest.
  */
 export class SiteMean {
-  /** Positions that have counted. */
+  /** Positions counted so far. */
   positions = 0;
   private readonly sum: Float64Array;
 
@@ -66,7 +66,7 @@ export class SiteMean {
 
   private async run(contexts: readonly Context[], leftOut: LeftOut, limit: number): Promise<number> {
     const { rule } = this;
-    // Which of them are too long is known once the model has run.
+    // Which of them are too long is only known once the model has run.
     const { rows } = evaluationPositions(contexts, leftOut, rule ? Number.POSITIVE_INFINITY : limit);
     if (rows.length === 0) return 0;
     const { Tensor } = await onnxRuntime();
@@ -90,14 +90,14 @@ export class SiteMean {
   }
 }
 
-/** Where the mean is taken, and over which positions. */
+/** The hook and positions of the mean. */
 interface Site {
   readonly hook: Hook;
-  /** Which positions do not count for their norm, at this hook or an earlier one; all do where it is not said. */
+  /** Which positions do not count because of their norm, at this hook or an earlier one; all count if not given. */
   readonly rule?: NormRule | undefined;
 }
 
-/** Outputs `x` float32 [rows, width] and, with a rule, `norms` float32 [positions] at its hook. */
+/** Outputs `x` float32 [rows, width] and, with a rule, `norms` float32 [positions] at the rule's hook. */
 function siteGraph(checkpoint: Checkpoint, { hook, rule }: Site, context: number, placement: Placement): Uint8Array {
   const g = new GraphBuilder('site-mean');
   const tokens = g.input('tokens', 'int64', ['batch', context]);

@@ -9,17 +9,17 @@ import type { SaeFiles } from '../sae/saelens.js';
 import { changedValue } from './changed-features.js';
 
 /**
- * Variants of the tall batch, by their place in it: the clean run, x replaced by 0, by its mean, by each x̂ (of a
- * transcoder, y by ŷ), and with features changed.
+ * Variants in the tall batch, by index: the clean run, x replaced by 0, by its mean, by each x̂ (for a transcoder, y by
+ * ŷ), and with features changed.
  */
 export interface Variants {
   readonly clean: 0;
   readonly zero: 1;
-  /** Null where mean ablation was not asked for. */
+  /** Null if mean ablation was not requested. */
   readonly mean: 2 | null;
-  /** Of the first SAE; the others follow. */
+  /** Index of the first SAE; the others follow. */
   readonly firstSae: number;
-  /** Of the first SAE of which features are changed; others of which they are follow, to the last variant. */
+  /** Index of the first SAE with changed features; the others with changes follow, to the last variant. */
   readonly firstChanged: number;
   readonly count: number;
 }
@@ -30,7 +30,7 @@ export function variantsOf(saes: number, meanAblation: boolean, changed = 0): Va
   return { clean: 0, zero: 1, mean: meanAblation ? 2 : null, firstSae, firstChanged, count: firstChanged + changed };
 }
 
-/** Per-token figures of SAE k, float32 [spliced] each, and what is summed over counted positions. */
+/** Outputs of SAE k: per-token figures, float32 [spliced] each, and sums over counted positions. */
 export const saeOutputs = (k: number) => ({
   /** |x̂|² */
   reconstruction: `sae${k}/reconstruction`,
@@ -48,7 +48,7 @@ export const saeOutputs = (k: number) => ({
   dimensions: `sae${k}/dimensions`,
 });
 
-/** Of |u|² of a token at the centre itself, so that nothing is divided by 0; its u is 0. */
+/** |u|² assigned to a token at the centre, to avoid dividing by 0; its u is 0. */
 const TINY = 1e-30;
 
 /** The activations to replace, and which of them count. */
@@ -63,30 +63,30 @@ interface Spliced {
   readonly counted: Value;
 }
 
-/** What may be asked for in addition. */
+/** Optional parts of the graph. */
 interface SpliceOptions {
   readonly meanAblation?: boolean;
-  /** The hook that each SAE reads: that at which it is spliced in, or one that the model computes before it. */
+  /** The input hook of each SAE: where it is spliced in, or one that the model computes earlier. */
   readonly inputs?: readonly Hook[];
-  /** Of each SAE: which of its features are changed in a variant with everything else of x kept; null: none. */
+  /** For each SAE, the features to change in a variant with the rest of x kept; null: none. */
   readonly changes?: readonly (ChangeOfSae | null)[];
 }
 
 /**
  * Clean run, ablations and the splice-in of every SAE in one graph: the model runs once up to the hook, the batch
- * becomes [x; 0; centre; x̂₁; x̂₂; …; x′₁; …] there (centre where mean ablation is asked for, x′ with features changed where
- * that is), and the rest of the model runs once on the tall batch (docs/explanation/decisions.md). A transcoder
- * reads another hook, earlier in the model, where its variant has the model's own values, too.
+ * becomes [x; 0; centre; x̂₁; x̂₂; …; x′₁; …] there (centre for mean ablation if requested, x′ with features changed if
+ * requested), and the rest of the model runs once on the tall batch (docs/explanation/decisions.md). A
+ * transcoder reads an earlier hook, which is unchanged: in its variant, too, x there is the model's own.
  *
  * Inputs: `tokens` int64 [batch, context]; `spliced` int64 [spliced], flat positions whose activation is replaced (all
- * but a leading BOS); `counted` float32 [batch, spliced], 1 where a position counts and is of the context; `centre` float32
- * [width]; `rows` and `targets` int64 [rows], flat positions whose next-token losses are wanted and the tokens that
- * follow; `chunks` int64 [1], into which rows are cut evenly.
+ * but a leading BOS); `counted` float32 [batch, spliced], 1 if a position counts and belongs to the context; `centre`
+ * float32 [width]; `rows` and `targets` int64 [rows], flat positions whose next-token losses are computed and the
+ * tokens that follow; `chunks` int64 [1], number of equal chunks to split the rows into.
  *
- * Outputs: `nll` [chunks, variants, chunk] and `kl` [chunks, SAEs and changes, chunk], rows being padded to chunks × chunk;
- * `x_squared` and `spread` [spliced], |x|² and |x − centre|²; `u` [batch, width], Σ (x − centre) over the counted
- * positions of each context; `dimensions` [width], Σ (x − centre)² over the counted positions; and saeOutputs(k) of each SAE,
- * changedOutput(k) where its features are changed.
+ * Outputs: `nll` [chunks, variants, chunk] and `kl` [chunks, SAEs and changes, chunk], with rows padded to chunks ×
+ * chunk; `x_squared` and `spread` [spliced], |x|² and |x − centre|²; `u` [batch, width], Σ (x − centre) over the
+ * counted positions of each context; `dimensions` [width], Σ (x − centre)² over the counted positions; and
+ * saeOutputs(k) of each SAE, with changedOutput(k) if its features are changed.
  */
 export function spliceGraph(
   checkpoint: Checkpoint,
@@ -158,9 +158,9 @@ export function spliceGraph(
 }
 
 /**
- * x̂ of SAE k, whose weights are read from its own file; its figures become outputs.
+ * x̂ of SAE k, with weights read directly from its file; its figures become outputs.
  *
- * @param input what it reads, [spliced, d_in]
+ * @param input activation it reads, [spliced, d_in]
  */
 function reconstruct(
   g: GraphBuilder,
@@ -193,25 +193,28 @@ function ofDimensions(g: GraphBuilder, v: Value, counted: Value): Value {
 /** Logits [..., vocabulary] in float32 of hidden states [..., hidden] that are values of `body`. */
 type Logits = (hidden: Value, body: GraphBuilder) => Value;
 
-/** Entries of the logits that exist at one time, over all variants: 128 MiB in float32. */
+/** Entries of the logits held at a time, over all variants: 128 MiB in float32. */
 const LOGITS = 2 ** 25;
 
-/** Entries up to which logits stay in the processor's caches between the operators that read them. */
+/** Entries up to which logits stay in the CPU caches between the operators that read them. */
 const CACHED = 2 ** 21;
 
-/** Rows of a chunk that make a matrix product efficient. */
+/** Rows per chunk for an efficient matrix product. */
 const EFFICIENT = 64;
 
-/** The same on a GPU, at most: each chunk reads the unembedding anew, and 2²⁸ entries of a large vocabulary outweigh it. */
+/**
+ * Max rows per chunk on a GPU: each chunk reads the unembedding again, and 2²⁸ entries of a large vocabulary outweigh
+ * it.
+ */
 const GPU_LOGITS = 2 ** 28;
-/** Values as large as the logits of a chunk that are alive with them, float32: their exponentials, differences, … */
+/** Float32 values as large as a chunk's logits that are alive at the same time: their exponentials, differences, … */
 const GPU_COPIES = 6;
 
 /**
- * Rows a chunk at most, for a vocabulary and a number of variants.
+ * Max rows per chunk for a vocabulary and a number of variants.
  *
- * @param free bytes of a GPU's memory that are free when the weights are there, half of which passes leave to the logits;
- *   undefined: on a CPU, or not known
+ * @param free free bytes of a GPU's memory once the weights are loaded, half of which passes leave to the logits;
+ * undefined on a CPU, or if unknown
  */
 export function chunkRows(vocabulary: number, variants: number, free?: number): number {
   const rowsWithin = (entries: number) => Math.max(1, Math.floor(entries / (vocabulary * variants)));
@@ -219,7 +222,7 @@ export function chunkRows(vocabulary: number, variants: number, free?: number): 
   return Math.min(rowsWithin(LOGITS), Math.max(EFFICIENT, rowsWithin(CACHED)));
 }
 
-/** Cuts rows into chunks of one size, none longer than `most`: the least padding that equal chunks allow. */
+/** Splits rows into equal chunks of at most `most`, with the least padding that equal chunks allow. */
 export function evenChunks(rows: number, most: number): { chunks: number; chunk: number } {
   const chunks = Math.ceil(rows / most);
   return { chunks, chunk: chunks === 0 ? 0 : Math.ceil(rows / chunks) };
@@ -232,19 +235,19 @@ interface LossInputs {
   readonly logits: Logits;
   /** int64 [rows], the tokens that follow; rows must be a multiple of `chunks`. */
   readonly targets: Value;
-  /** int64 [1], number of chunks; none where there are no rows. */
+  /** int64 [1], number of chunks; none if there are no rows. */
   readonly chunks: Value;
   readonly variants: number;
-  /** First of the variants, to the last, that are compared with the clean run; none from `variants` on. */
+  /** The first variant to compare with the clean run; all later ones are compared too. */
   readonly compared: number;
 }
 
 /**
  * Per-token losses of several variants of one batch, chunk by chunk in a Loop, so that the logits of the whole batch
- * never exist (a vocabulary of 256k would need a gigabyte a thousand tokens).
+ * never exist at once (a vocabulary of 256k would need a gigabyte per thousand tokens).
  *
  * @returns `nll` float32 [chunks, variants, chunk], −log p(target), and `kl` float32 [chunks, variants − compared,
- *   chunk], KL(variant 0 ‖ variant), null where no variant is compared; in nats
+ * chunk], KL(variant 0 ‖ variant), null if no variant is compared; in nats
  */
 export function tokenLosses(
   g: GraphBuilder,

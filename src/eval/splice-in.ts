@@ -26,28 +26,28 @@ import {
   sharedLosses,
 } from './sums.js';
 
-/** Told after each pass over a part of a batch: positions of the batch that have counted so far. */
+/** Called after each pass with the number of the batch's positions counted so far. */
 type Passed = (counted: number) => void | Promise<void>;
 
 interface SpliceInOptions extends SessionOptions {
   readonly precision?: Precision | 'auto';
   readonly meanAblation?: boolean;
-  /** Do contexts begin with BOS? They do where it is not said. */
+  /** Do contexts begin with BOS? Yes if not given. */
   readonly prependBos?: boolean;
-  /** Contexts a pass; by default what memory allows, and on a CPU time. */
+  /** Contexts per pass; by default limited by memory, and on a CPU by time. */
   readonly passContexts?: number;
-  /** The hook that each SAE reads, where that is not the one at which it is spliced in. */
+  /** The input hook of each SAE, if not the one where it is spliced in. */
   readonly inputs?: readonly Hook[];
-  /** Which positions keep their activation for its norm; none where it is not said. */
+  /** Which positions keep their activation because of its norm; none if not given. */
   readonly normRule?: NormRule;
-  /** Of each SAE: features that are changed with everything else of x kept, in a separate run; null: none. */
+  /** For each SAE: features to change, with the rest of x kept, in a separate run; null: none. */
   readonly changes?: readonly (ChangeOfSae | null)[];
 }
 
 /**
- * SAEs of one hook, transcoders to it among them, spliced into the model side by side; sums grow with every batch. Where there is an SAE or mean
- * ablation, addToMean comes first: it gives the centre, which mean ablation puts in the place of x and about which
- * squares are summed.
+ * SAEs at one hook (including transcoders to it), spliced into the model in parallel; sums accumulate over batches.
+ * With an SAE or mean ablation, call addToMean first: it provides the centre, which replaces x in mean ablation and
+ * about which squares are summed.
  */
 export async function openSpliceIn(
   checkpoint: Checkpoint,
@@ -62,7 +62,7 @@ export async function openSpliceIn(
   const { vocabulary } = checkpoint.config;
   const variants = variantsOf(saes.length, meanAblation, changes.filter(Boolean).length);
   const graph = spliceGraph(checkpoint, hook, saes, context, placement, { meanAblation, inputs, changes });
-  // Not next to the session that takes the mean, which holds some of the same weights.
+  // Not at the same time as the session for the mean, which holds some of the same weights.
   let session: Session | undefined;
   const site = newSiteSums(hook.width, context, first);
   const sums = saes.map(({ dOut, dSae }) => newSaeSums(dOut, dSae, context, first));
@@ -77,12 +77,12 @@ export async function openSpliceIn(
 
   /** Adds at most `limit` positions of a batch to the mean of x; returns how many counted. Computes no logits. */
   const addToMean = async (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
-    if (centre) throw new Error('the mean is in use already');
+    if (centre) throw new Error('the mean is already in use');
     siteMean ??= await SiteMean.open(checkpoint, { hook, rule }, context, placement, options);
     return siteMean.add(batch, leftOut, limit, passed);
   };
 
-  /** The mean, which is not added to any more. */
+  /** Fixes the mean; nothing is added to it afterwards. */
   const takeCentre = async () => {
     if (!siteMean && variants.count > 2) throw new Error('addToMean comes first');
     centre = siteMean?.mean() ?? new Float32Array(hook.width);
@@ -94,12 +94,12 @@ export async function openSpliceIn(
   /**
    * Adds one batch, at most `limit` positions of it; returns how many counted.
    *
-   * @throws Refusal where a loss or a reconstruction is not finite, saying whose
+   * @throws Refusal naming the model or SAE whose loss or reconstruction is not finite
    */
   const add = async (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
     const about = centre ?? (await takeCentre());
     session ??= await openSession(graph, options);
-    // With its weights there.
+    // Measured with its weights loaded.
     rows ??= chunkRows(vocabulary, variants.count, await freeForLogits(options.device));
     if (rule) long ??= await LongPositions.open(checkpoint, rule, context, placement, options);
     const opened = session;
@@ -126,7 +126,7 @@ export async function openSpliceIn(
         ...metricsOf(site, sae, { context, first, meanAblation }),
         ...{ left_out: kept, changed_features: changed.metrics(site, k) },
       })),
-    /** Share of counted positions on which each feature is active, [d_sae] an SAE. */
+    /** Share of counted positions on which each feature is active, [d_sae] per SAE. */
     density: () => densities(site, sums),
     /** Losses that do not depend on the SAE (nats). */
     shared: () => sharedLosses(site),
@@ -138,12 +138,12 @@ export async function openSpliceIn(
   };
 }
 
-/** Bytes that are free on the GPU of an evaluation; undefined elsewhere, and where it cannot be told. */
+/** Free bytes on the GPU of an evaluation; undefined elsewhere, or if unknown. */
 async function freeForLogits(device: string | undefined): Promise<number | undefined> {
   return device?.startsWith('cuda') ? freeOnGpu(device, await gpus()) : undefined;
 }
 
-/** Runs a batch in passes, at most `limit` positions of it; returns how many counted. */
+/** Runs at most `limit` positions of a batch in several passes; returns how many counted. */
 async function inPasses(
   batch: readonly Context[],
   { passContexts, limit }: { readonly passContexts: number; readonly limit: number },
@@ -158,7 +158,7 @@ async function inPasses(
   return counted;
 }
 
-/** Where a counted position is added: its entry of the sums by context, and its bin by position. */
+/** Where a counted position is accumulated: its context's entry and its bin by position. */
 interface PlaceInSums {
   readonly context: number;
   readonly bin: number;
@@ -186,7 +186,7 @@ function openContexts(
   });
 }
 
-/** Adds what a pass measured to the sums of its site and of every SAE. */
+/** Adds the results of a pass to the sums of its hook and of every SAE. */
 function addPass(
   pass: Pass,
   places: readonly PlaceInSums[],
@@ -244,12 +244,12 @@ function addTo(sums: Float64Array, values: Float32Array): void {
   for (const [i, value] of values.entries()) sums[i]! += value;
 }
 
-/** The value, or 0 for what a token without a norm has: no direction, and no ratio. */
+/** The value, or 0 for a token without a norm, which has no direction and no ratio. */
 function orZero(value: number): number {
   return Number.isFinite(value) ? value : 0;
 }
 
-/** What was evaluated, to say who is at fault. */
+/** What was evaluated, for error messages. */
 interface Site {
   readonly checkpoint: Checkpoint;
   readonly hook: Hook;
@@ -293,8 +293,8 @@ async function checkPass(
   for (const [k, { byContext }] of sums.entries()) {
     if (finite(byContext.nllSpliced) && finite(byContext.kl) && finite(byContext.error)) continue;
     throw new Refusal(
-      `${saes[k]!.directory} reconstructs values that are not finite, or make the model's so.`,
-      placement.precision === 'float16' ? notFiniteRemedy(placement) : 'Its weights are too large: take another SAE.',
+      `${saes[k]!.directory} reconstructs non-finite values, or values that make the model's non-finite.`,
+      placement.precision === 'float16' ? notFiniteRemedy(placement) : 'Its weights are too large: use another SAE.',
       'eval/reconstruction-not-finite',
     );
   }

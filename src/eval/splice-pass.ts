@@ -4,29 +4,29 @@ import { blockParameters, contextsAtOnce } from '../lm/pass.js';
 import { type Device, onnxRuntime, type Session } from '../onnx/session.js';
 import { evenChunks } from './splice-graph.js';
 
-/** One run of the splice-in graph, and how to read what came out. */
+/** One run of the splice-in graph, with access to its results. */
 export interface Pass extends Positions {
   readonly contexts: number;
   /** An output by name. */
   data(name: string): Float32Array;
-  /** The loss of the i-th row, of an output `nll` or `kl` that has `of` variants. */
+  /** Loss of the i-th row, from an output `nll` or `kl` with `of` variants. */
   loss(output: Float32Array, variant: number, of: number, i: number): number;
 }
 
-/** What a pass is run with. */
+/** Inputs of a pass. */
 interface PassSettings {
   readonly leftOut: LeftOut;
-  /** Positions that count, at most. */
+  /** Max positions to count. */
   readonly limit: number;
   readonly vocabulary: number;
-  /** Rows a chunk of the losses, at most. */
+  /** Max rows per chunk of the losses. */
   readonly chunkRows: number;
   readonly centre: Float32Array;
-  /** Of each flat position, whether its activation is too long to be replaced; none is where it is not given. */
+  /** For each flat position, whether its activation is too long to be replaced; none if not given. */
   readonly long?: readonly boolean[];
 }
 
-/** Runs a batch of contexts of one length; null where no position of it counts. */
+/** Runs a batch of contexts of one length; null if none of its positions counts. */
 export async function runPass(
   session: Session,
   batch: readonly Context[],
@@ -62,7 +62,7 @@ export async function runPass(
   };
 }
 
-/** Which positions of a batch are spliced, which count, and what follows them. */
+/** Which positions of a batch are spliced, which count, and the tokens that follow. */
 interface Positions {
   /** Flat positions of tokens that are not left out: their activations are replaced. */
   readonly spliced: number[];
@@ -71,15 +71,15 @@ interface Positions {
   /** Flat position and following token of each position that counts. */
   readonly rows: number[];
   readonly targets: number[];
-  /** Positions that would have counted but for their norm. */
+  /** Positions that do not count only because of their norm. */
   readonly kept: number;
 }
 
 /**
  * BOS keeps its clean activation in every variant: SAEs are not trained on it (its norm is far from all others), and
- * zero-ablating it would break attention in ways that have nothing to do with the SAE. So do other tokens and roles that
- * are left out. A position counts when neither it nor the position of the token that it predicts is left out; at most `limit` count. One that is too long keeps its activation, too, and does not
- * count; one that predicts its token does.
+ * zero-ablating it would break attention in ways unrelated to the SAE. The same applies to other excluded tokens and
+ * roles. A position counts if neither it nor the position it predicts is left out; at most `limit` count. One that is
+ * too long also keeps its activation and does not count; the position that predicts its token does.
  */
 export function evaluationPositions(
   batch: readonly Context[],
@@ -111,17 +111,17 @@ export function evaluationPositions(
   return { ...positions, kept };
 }
 
-/** Positions of a context that count. */
+/** Number of positions of a context that count. */
 export function countPositions(context: Context, leftOut: LeftOut): number {
   return evaluationPositions([context], leftOut, Number.POSITIVE_INFINITY).counted.length;
 }
 
-/** Entries of the widest value of a pass: 768 MiB in float32. */
+/** Max entries of the widest value of a pass: 768 MiB in float32. */
 const WIDEST = 3 * 2 ** 26;
 
 /**
- * Contexts that go through the model at one time, so that its memory is bounded whatever the batch and the SAEs. The
- * widest value is the model's own over all variants, or the features of the largest SAE.
+ * Contexts per forward pass, so that memory is bounded whatever the batch and the SAEs. The widest value is either the
+ * model's own over all variants, or the features of the largest SAE.
  *
  * @param modelWidth entries per token of the model's widest value
  */
@@ -129,18 +129,18 @@ export function contextsInMemory(modelWidth: number, context: number, variants: 
   return Math.max(1, Math.floor(WIDEST / (context * Math.max(modelWidth * variants, dSae))));
 }
 
-/** What an evaluation's pass consists of. */
+/** The size of an evaluation's pass. */
 interface EvaluationPass {
-  /** Block of the hook, above which every variant runs. */
+  /** Block of the hook; every variant runs through the blocks above. */
   readonly layer: number;
   readonly variants: number;
   readonly saes: readonly { readonly dIn: number; readonly dSae: number }[];
-  /** Tokens a context. */
+  /** Tokens per context. */
   readonly context: number;
   readonly device: Device | undefined;
 }
 
-/** Contexts of one pass, at most: what memory allows, and on a CPU time. */
+/** Max contexts per pass, limited by memory, and on a CPU by time. */
 export function evaluationContexts(config: ModelConfig, pass: EvaluationPass): number {
   const { layer, variants, saes, context, device } = pass;
   const { hidden, vocabulary } = config;

@@ -14,11 +14,11 @@ const SAE = [
   'curvature',
 ] as const;
 
-/** Sums over counted positions that all SAEs of a site share. With u = x − centre: */
+/** Sums over counted positions shared by all SAEs at a hook. With u = x − centre: */
 export interface SiteSums {
   /** Number of positions, losses of the clean run and of the ablations, Σ|u|². */
   readonly byContext: ContextSums<(typeof SITE)[number]>;
-  /** Σ u of each context, [d_in]: 4 × d_in bytes per context, the one thing here that grows with both. */
+  /** Σ u of each context, [d_in]: 4 × d_in bytes per context, the only sum here that grows with both. */
   readonly u: Float32Array[];
   /** Σ u² of each dimension, [d_in]. */
   readonly dimensions: Float64Array;
@@ -53,7 +53,7 @@ export interface SaeSums {
 
 const binsOf = (context: number, first: number) => new Float64Array(positionEdges(context, first).length - 1);
 
-/** @param first the first position of a context that can count: 1 where BOS is at 0 */
+/** @param first the first position of a context that can count: 1 if BOS is at 0 */
 export const newSiteSums = (width: number, context: number, first = 1): SiteSums => ({
   byContext: newContextSums(SITE),
   u: [],
@@ -72,14 +72,14 @@ export const newSaeSums = (dOut: number, dSae: number, context: number, first = 
 });
 
 /**
- * Sums over the counted positions of each context: an array a quantity, an entry a context. Every metric is a function
- * of their totals; the bootstrap takes the totals of resampled contexts instead.
+ * Sums over the counted positions of each context: one array per quantity, one entry per context. Every metric is a
+ * function of their totals; the bootstrap uses the totals of resampled contexts instead.
  */
 export type ContextSums<Name extends string> = Readonly<Record<Name, number[]>>;
 
 export type Totals<Name extends string> = Record<Name, number>;
 
-/** Of no contexts yet. */
+/** Without any context yet. */
 export function newContextSums<Name extends string>(names: readonly Name[]): ContextSums<Name> {
   return Object.fromEntries(names.map((name) => [name, []])) as unknown as ContextSums<Name>;
 }
@@ -109,12 +109,12 @@ export function sharedLosses({ byContext }: SiteSums): { ce_clean: number; ce_ze
   return { ce_clean: nllClean / tokens, ce_zero: nllZero / tokens };
 }
 
-/** Bins of the position in the context, at most. */
+/** Max bins by position in the context. */
 const BINS = 16;
 
 /**
- * Edges of bins over the positions that can count, from the first to context − 2 (the last token predicts nothing): bin i
- * has edges[i] ≤ position < edges[i + 1], and all bins are as wide as one another but for rounding.
+ * Bin edges over the positions that can count, from the first to context − 2 (the last token predicts nothing): bin i
+ * has edges[i] ≤ position < edges[i + 1], and all bins have equal widths up to rounding.
  */
 export function positionEdges(context: number, first = 1): number[] {
   const positions = Math.max(1, context - 1 - first);
@@ -122,7 +122,7 @@ export function positionEdges(context: number, first = 1): number[] {
   return Array.from({ length: bins + 1 }, (_, i) => first + Math.floor((i * positions) / bins));
 }
 
-/** The bin of each position, [context]; positions that cannot count are in none (−1). */
+/** The bin of each position, [context]; −1 for positions that cannot count. */
 export function binsOfPositions(context: number, first = 1): Int32Array {
   const edges = positionEdges(context, first);
   const bins = new Int32Array(context).fill(-1);

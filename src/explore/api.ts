@@ -1,6 +1,6 @@
-// The JSON between the pages of `explore` and what serves them: the live server, plain files (--static), or one page
-// with its data in it (--html). Types only, so that the browser's side can import them too. Every path is relative.
-//
+// The JSON exchanged between the pages of `explore` and their data source: the live server, plain files (--static), or
+// one page with embedded data (--html). Types only, so that the browser's code can import them too. Every path is
+// relative.
 //     data/index.json                         ExploreIndex
 //     data/SAE/list?…                         FeatureList: live.list only; the same from columns by listFeatures() of query.ts
 //     data/SAE/scatter.json                   FeatureScatter
@@ -13,60 +13,60 @@
 //     POST api/steer, POST api/attribute      see steering-api.ts
 //     GET api/status                          ExploreStatus
 //
-// Whatever fails is an ExploreError with a status of 4xx or 5xx. All text is text: it may hold HTML, and is to be shown
-// as it is.
+// Every failure is an ExploreError with a status of 4xx or 5xx. All text is plain text: it may contain HTML, which must
+// be shown verbatim.
 
-/** data/index.json: what there is. */
+/** data/index.json: the SAEs and the features of the server. */
 export interface ExploreIndex {
-  /** Of the folder. */
+  /** The folder's title. */
   readonly title: string;
   readonly model: string;
   readonly corpus: string;
-  /** Tokens counted (an SAE may leave some of them out), contexts read, and tokens per context, BOS included. */
+  /** Tokens counted (an SAE may leave some out), contexts read, and tokens per context, BOS included. */
   readonly tokens: number;
   readonly contexts: number;
   readonly contextLength: number;
   readonly saes: readonly ExploreSae[];
-  /** What the server can do; all false for static pages. */
+  /** Capabilities of the server; all false for static pages. */
   readonly live: {
-    /** Lists are asked for; else they are computed from columns in the browser. */
+    /** Lists are requested; otherwise they are computed from columns in the browser. */
     readonly list: boolean;
     /** Labels can be saved. */
     readonly labels: boolean;
-    /** A text can be tried. */
+    /** Texts can be run through the model. */
     readonly text: boolean;
   };
-  /** Features per pack of static pages; null where every feature has its own path. */
+  /** Features per pack of static pages; null if every feature has its own path. */
   readonly packed: number | null;
   /** Only these features have pages, by SAE (--html); null: all. */
   readonly only: Readonly<Record<string, readonly number[]>> | null;
 }
 
 export interface ExploreSae {
-  /** As it stands in paths: letters, digits, `.`, `_` and `-`. */
+  /** Its name in paths: letters, digits, `.`, `_` and `-`. */
   readonly name: string;
   readonly architecture: string;
   readonly hook: string;
-  /** Where a transcoder writes; null for an SAE. */
+  /** Output hook of a transcoder; null for an SAE. */
   readonly hookOut: string | null;
   readonly dIn: number;
   readonly dSae: number;
-  /** Of TopK. */
+  /** For TopK. */
   readonly k: number | null;
-  /** Features that are active anywhere in the text. */
+  /** Features that fire anywhere in the text. */
   readonly alive: number;
   /** Features with a label. */
   readonly labelled: number;
   /** The largest activation of any feature. */
   readonly max: number;
-  /** Tokens that its numbers are over, and those left out for the norm of their activation: null where none would be. */
+  /** Tokens its figures are based on, and those left out because of their norm; null if there is no such rule. */
   readonly tokens: number;
   readonly leftOut: { readonly tokens: number; readonly multiple: number } | null;
-  /** Tokens over which co-firing was measured. */
+  /** Tokens that co-firing was measured on. */
   readonly cofiringTokens: number;
 }
 
-/** What a list can be sorted by, and bounded in. */
+/** Columns by which a list can be sorted and filtered. */
 export const listColumns = [
   'feature',
   'frequency',
@@ -81,67 +81,70 @@ export const listColumns = [
 ] as const;
 export type ListColumn = (typeof listColumns)[number];
 
-/** Where a search looks. */
+/** Where to search. */
 export const searchPlaces = ['tokens', 'logits', 'labels'] as const;
 export type SearchPlace = (typeof searchPlaces)[number];
 
 /**
- * Which features, in which order. As parameters of a URL each key as it is called here, left out where it is undefined;
- * bounds as `frequency=0.001..0.1`, `max=..5`, `decoderCosine=0.9..`, both ends included.
+ * Which features, in which order. As URL parameters, each key has the same name and is omitted if undefined; bounds as
+ * `frequency=0.001..0.1`, `max=..5`, `decoderCosine=0.9..`, both ends included.
  */
 export interface ListQuery {
-  /** Text (any case) in tokens at the strongest peaks, in top logits, or in label and note; a number is also that feature. */
+  /**
+   * Text (case-insensitive) in tokens at the strongest peaks, in top logits, or in label and note; a number also
+   * matches that feature.
+   */
   readonly q?: string;
-  /** Where q is looked for; everywhere where it is left out. */
+  /** Where to search for q; everywhere by default. */
   readonly in?: SearchPlace;
-  /** `frequency` where it is left out. */
+  /** `frequency` by default. */
   readonly sort?: ListColumn;
-  /** `desc` where it is left out. Features without a value come last either way. */
+  /** `desc` by default. Features without a value always come last. */
   readonly order?: 'asc' | 'desc';
-  /** 1: only features that are active somewhere; 0: only those that never are. */
+  /** 1: only features that fire somewhere; 0: only those that never do. */
   readonly alive?: 0 | 1;
   /** 1: only features with a label or a note; 0: only those without. */
   readonly labelled?: 0 | 1;
   readonly bounds?: Readonly<Partial<Record<ListColumn, readonly [least: number, most: number]>>>;
   /** First row, from 0. */
   readonly from?: number;
-  /** Rows, 50 where it is left out, 500 at most. */
+  /** Number of rows; 50 by default, at most 500. */
   readonly count?: number;
 }
 
 export interface FeatureList {
-  /** Features that the query finds. */
+  /** Number of features that match the query. */
   readonly total: number;
   readonly rows: readonly FeatureRow[];
 }
 
-/** A feature in a list. Numbers are null where there is none: the mean of a feature that never fires. */
+/** A feature in a list. Missing numbers are null: the mean of a feature that never fires. */
 export interface FeatureRow {
   readonly feature: number;
   /** Share of tokens on which f > 0. */
   readonly frequency: number;
   readonly max: number;
-  /** Of f where f > 0. */
+  /** Mean of f where f > 0. */
   readonly mean: number | null;
-  /** Share of the norm of all reconstructions. */
+  /** Share of the total norm of all reconstructions. */
   readonly normShare: number;
   readonly encoderDecoderCosine: number | null;
-  /** Cosine to the nearest other decoder direction, and to the nearest encoder direction. */
+  /** Cosine with the nearest other decoder direction, and with the nearest encoder direction. */
   readonly decoderCosine: number | null;
   readonly encoderCosine: number | null;
   readonly label: string | null;
-  /** Tokens at the strongest peaks, strongest first, each once. */
+  /** Tokens at the strongest peaks, strongest first, without repetition. */
   readonly tokens: readonly string[];
   /** Tokens whose logits it raises most. */
   readonly logits: readonly string[];
 }
 
-/** data/SAE/scatter.json: at most 5,000 features, evenly chosen among those that fire; arrays run side by side. */
+/** data/SAE/scatter.json: at most 5,000 features, evenly sampled from those that fire; parallel arrays. */
 export interface FeatureScatter {
   readonly feature: readonly number[];
   readonly frequency: readonly number[];
   readonly max: readonly number[];
-  /** Features that fire, of which these were chosen. */
+  /** Total number of features that fire. */
   readonly of: number;
 }
 
@@ -149,7 +152,7 @@ export interface FeatureScatter {
 export interface FeaturePage {
   readonly sae: string;
   readonly feature: number;
-  /** Tokens on which it fires. */
+  /** Number of tokens on which it fires. */
   readonly activeTokens: number;
   readonly frequency: number;
   readonly mean: number | null;
@@ -160,7 +163,7 @@ export interface FeaturePage {
   readonly encoderDecoderCosine: number | null;
   /** Tokens by activation: counts[b] of them have 2^((first + b)/4) ≤ f < 2^((first + b + 1)/4). */
   readonly histogram: { readonly first: number; readonly counts: readonly number[] };
-  /** Largest and smallest direct effects on logits, the strongest first; empty where there is no direct path. */
+  /** Largest and smallest direct effects on logits, strongest first; empty if there is no direct path. */
   readonly topLogits: readonly LogitEffect[];
   readonly bottomLogits: readonly LogitEffect[];
   /** Nearest first, by cosine. */
@@ -168,7 +171,9 @@ export interface FeaturePage {
   readonly encoderNeighbours: readonly RelatedFeature[];
   /** By correlation of f over tokens. */
   readonly cofiring: readonly RelatedFeature[];
-  /** The strongest examples first, then octaves of activation downwards; bands without examples are left out. */
+  /**
+   * The strongest examples first, then octaves of activation in descending order; bands without examples are omitted.
+   */
   readonly bands: readonly ExampleBand[];
   readonly label: string | null;
   readonly note: string | null;
@@ -185,7 +190,7 @@ export interface RelatedFeature {
   readonly feature: number;
   /** Cosine or correlation. */
   readonly value: number;
-  /** Tokens on which both fire; of co-firing features only. */
+  /** Number of tokens on which both fire; for co-firing features only. */
   readonly together?: number;
   readonly label: string | null;
   /** Tokens at its strongest peaks. */
@@ -193,45 +198,45 @@ export interface RelatedFeature {
 }
 
 export interface ExampleBand {
-  /** 0: the strongest; 1 … 5: octaves of f, downwards from that of the maximum. */
+  /** 0: the strongest; 1 … 5: octaves of f, descending from that of the maximum. */
   readonly band: number;
-  /** Values of these examples: from ≤ f < to; of band 0 the least and the largest that it holds. */
+  /** Range of these examples: from ≤ f < to; for band 0, the smallest and largest value in it. */
   readonly from: number;
   readonly to: number;
   readonly examples: readonly FeatureExample[];
 }
 
-/** A stretch of text around a peak; tokens and activations run side by side. */
+/** The text around a peak; tokens and activations are parallel arrays. */
 export interface FeatureExample {
   /** Number of the context in the text. */
   readonly context: number;
-  /** Of the peak in its context. */
+  /** Position of the peak in its context. */
   readonly position: number;
   /** f at the peak. */
   readonly value: number;
-  /** Position of the first token here. */
+  /** Position of the first token shown. */
   readonly first: number;
   readonly tokens: readonly string[];
   readonly activations: readonly number[];
-  /** Where the peak is in `tokens`. */
+  /** Index of the peak in `tokens`. */
   readonly peak: number;
 }
 
-/** A label and a note; both null: there is none any more. */
+/** A label and a note; if both are null, it has been removed. */
 export interface FeatureLabel {
   readonly feature: number;
   readonly label: string | null;
   readonly note: string | null;
-  /** Who gave it, where it was read from elsewhere: "neuronpedia, oai_token-act-pair, gpt-4o-mini". */
+  /** Author, if it was imported: "neuronpedia, oai_token-act-pair, gpt-4o-mini". */
   readonly source: string | null;
 }
 
-/** Bounds of a label, a note and a text, in UTF-16 code units. */
+/** Max lengths of a label, a note and a text, in UTF-16 code units. */
 export const MOST_LABEL = 500;
 export const MOST_NOTE = 10_000;
 export const MOST_TRIED_TEXT = 10_000;
 
-/** POST api/labels. Text that is empty, or white space only, removes. */
+/** POST api/labels. Empty or blank text removes a label or note. */
 export interface LabelRequest {
   readonly sae: string;
   readonly feature: number;
@@ -242,29 +247,29 @@ export interface LabelRequest {
 /** POST api/text. */
 export interface TextRequest {
   readonly text: string;
-  /** Names of SAEs; all where it is left out. */
+  /** Names of SAEs; all by default. */
   readonly saes?: readonly string[];
-  /** Strongest features per token, 5 where it is left out, 20 at most. */
+  /** Strongest features per token; 5 by default, at most 20. */
   readonly count?: number;
-  /** Also f of this feature at each token. */
+  /** Also return f of this feature at each token. */
   readonly feature?: { readonly sae: string; readonly feature: number };
 }
 
 export interface TextReply {
-  /** The text as the model reads it, BOS included where it begins with one. */
+  /** The text as the model reads it, including BOS if it begins with one. */
   readonly tokens: readonly string[];
-  /** False where a token is left out of the features of every SAE, as BOS is. */
+  /** False for a token without features in any SAE, such as BOS. */
   readonly counted: readonly boolean[];
-  /** The text has more tokens than a context holds: the rest was left out. */
+  /** The text has more tokens than fit in a context: the rest was dropped. */
   readonly cut: boolean;
   readonly saes: readonly {
     readonly sae: string;
-    /** Tokens that this SAE leaves out for the norm of their activation. */
+    /** Tokens that this SAE leaves out because of their norm. */
     readonly long: readonly number[];
-    /** Per token the strongest features, strongest first; only those that fire. */
+    /** The strongest features at each token, in descending order; only those that fire. */
     readonly top: readonly (readonly TokenFeature[])[];
   }[];
-  /** f of the feature that was asked for, per token; null where none was. */
+  /** f of the requested feature at each token; null if none was requested. */
   readonly heat: readonly number[] | null;
 }
 
@@ -276,17 +281,17 @@ export interface TokenFeature {
   readonly tokens: readonly string[];
 }
 
-/** GET api/status: how far a text that is being tried is; to be asked while one waits for POST api/text. */
+/** GET api/status: progress of a submitted text, to poll while waiting for POST api/text. */
 export interface ExploreStatus {
   /** `closed`: the model opens with the first text, which takes a while. */
   readonly model: 'none' | 'closed' | 'opening' | 'ready';
-  /** Texts that are computed or wait. */
+  /** Texts being computed or waiting. */
   readonly waiting: number;
   /** Seconds that the model has been opening, or 0. */
   readonly seconds: number;
 }
 
-/** What failed, in a sentence, and what to do about it. */
+/** What failed, as a sentence, and what to do about it. */
 export interface ExploreError {
   readonly error: string;
   readonly remedy: string | null;

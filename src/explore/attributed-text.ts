@@ -7,12 +7,12 @@ import { throwIfStopped } from '../progress/stop.js';
 import type { Audience } from './audience.js';
 import type { AttributedEvent, AttributeRequest } from './steering-api.js';
 
-/** Activations that are ablated where there is no gradient, at most. */
+/** Max activations to ablate if there is no gradient. */
 const MOST_ABLATED = 64;
-/** Activations that are shown, at most. */
+/** Max activations to show. */
 const MOST_SHOWN = 30;
 
-/** What is told while a logit is attributed, in numbers. */
+/** Progress events of an attribution, in numeric form. */
 export type AttributionNews =
   | { readonly kind: 'opening' | 'reading' }
   | {
@@ -23,20 +23,20 @@ export type AttributionNews =
     }
   | { readonly kind: 'ablated'; readonly done: number; readonly of: number };
 
-/** What made a logit, in numbers. */
+/** The contributions to a logit, in numeric form. */
 export interface FoundEffects extends Pick<AttributedEvent, 'method' | 'remark' | 'examined' | 'leftOut'> {
   readonly features: readonly (Omit<Attributed, 'of' | 'norm'> & {
-    /** Token there. */
+    /** Token at that position. */
     readonly id: number;
   })[];
 }
 
 /**
- * Which features made the logit of the token that follows a text, by gradient where the model has one.
+ * Which features contributed to the logit of the token that follows a text, by gradient if the model supports it.
  *
- * @param first token whose features are examined: 1 where the text begins with BOS
- * @param asked whose logit it is, and the name of the text's only SAE
- * @returns null where nobody listens any more
+ * @param first token whose features are examined: 1 if the text begins with BOS
+ * @param asked the token whose logit is attributed, and the name of the only SAE
+ * @returns null if nobody is listening any more
  */
 export async function attributeText(
   text: AttributedText,
@@ -71,7 +71,7 @@ export async function attributeText(
   }
 }
 
-/** Tells how many activations are ablated. */
+/** Reports how many activations have been ablated. */
 function ablationProgress(tell: (news: AttributionNews) => void): Progress {
   let of = 0;
   const update = (done: number) => tell({ kind: 'ablated', done, of });
@@ -82,7 +82,7 @@ function ablationProgress(tell: (news: AttributionNews) => void): Progress {
   return { ...silent, begin, update };
 }
 
-/** The most probable tokens, and the one that is asked for, which may be none of them. */
+/** The most probable tokens, and the requested one, which may not be among them. */
 function nextOf(logits: Float32Array, token: number) {
   const likely = nextTokens(logits, logits, []).likely.map(({ id, probability }) => ({ id, probability }));
   if (likely.some(({ id }) => id === token)) return { likely, token };

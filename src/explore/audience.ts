@@ -2,14 +2,14 @@ import type { StopRequest } from '../progress/progress.js';
 
 const LEFT = 0;
 const READ = 1;
-/** Pieces that are computed before the first of them was read, at most. */
+/** Max pieces computed before the first of them has been read. */
 const AHEAD = 16;
 /** More pieces than there ever are. */
 const ALL = 2 ** 30;
 
 /**
- * Whoever reads what a thread computes, piece by piece, in memory that both threads see: the one that computes stops when
- * they have left, and waits while they do not read.
+ * The reader of what a thread computes, piece by piece, in memory shared by both threads: the computing thread stops
+ * when the reader has gone, and waits while it does not read.
  */
 export class Audience implements StopRequest {
   private readonly state: Int32Array;
@@ -19,7 +19,7 @@ export class Audience implements StopRequest {
     this.state = new Int32Array(memory);
   }
 
-  /** They have read one more piece. */
+  /** Called when one more piece has been read. */
   reads(): void {
     Atomics.add(this.state, READ, 1);
     Atomics.notify(this.state, READ);
@@ -27,17 +27,17 @@ export class Audience implements StopRequest {
 
   leaves(): void {
     Atomics.store(this.state, LEFT, 1);
-    // Who waits for reads sees another number, before it sleeps or by being woken.
+    // The waiting thread sees the new value, either before sleeping or when woken.
     Atomics.add(this.state, READ, ALL);
     Atomics.notify(this.state, READ);
   }
 
-  /** As a closed terminal asks to stop. */
+  /** Stops like a closed terminal. */
   get signal(): 'SIGHUP' | undefined {
     return Atomics.load(this.state, LEFT) === 1 ? 'SIGHUP' : undefined;
   }
 
-  /** For the thread that computes: a piece was told. Returns when not too many are unread. */
+  /** For the computing thread, after sending a piece. Returns once few enough are unread. */
   hears(): void {
     this.told++;
     for (;;) {

@@ -14,9 +14,9 @@ import { ThreadedTrial } from './text-trial.js';
 import { ThreadedSteering } from './threaded-steering.js';
 
 /**
- * Shows a folder of features: serves pages until the user stops it, or writes them.
+ * Serves the pages of a folder of features until the user stops it, or writes them to files.
  *
- * @throws Refusal where the folder cannot be read, or the port or the output cannot be had; Interrupted in the end
+ * @throws Refusal if the folder is not readable, or the port or the output not available; Interrupted in the end
  */
 export async function explore(config: ExploreConfig, { progress, stop, print }: Terminal): Promise<void> {
   checkTogether(config);
@@ -30,27 +30,27 @@ export async function explore(config: ExploreConfig, { progress, stop, print }: 
   else await serveUntilStopped(explorer, config, { progress, stop, print }, takeOver);
 }
 
-/** @throws UsageRefusal where flags contradict one another */
+/** @throws UsageRefusal if flags contradict each other */
 function checkTogether({ static: directory, html, features, model }: ExploreConfig): void {
   const refuse = (what: string, remedy: string): never => {
     throw new UsageRefusal(what, remedy, 'config/wrong-together');
   };
   if (directory !== undefined && html !== undefined)
-    refuse('--static and --html write two kinds of pages.', 'Give one of them.');
+    refuse('--static and --html exclude each other.', 'Give one of them.');
   if (html !== undefined && features === undefined)
-    refuse('--html writes a page of some features.', 'Name them: --features 1,17,42.');
+    refuse('--html requires --features.', 'Choose the features: --features 1,17,42.');
   if (html === undefined && features !== undefined)
-    refuse('--features chooses the features of --html.', 'Add --html FILE, or leave --features out.');
+    refuse('--features requires --html.', 'Add --html FILE, or omit --features.');
   if (model !== undefined && (directory ?? html) !== undefined)
-    refuse('Pages that are files run no model.', 'Leave --model out.');
+    refuse('Static pages cannot run a model.', 'Omit --model.');
 }
 
 async function writeOnePage(explorer: ExploredFolder, { html, features = [], overwrite }: ExploreConfig) {
   const [name, ...others] = explorer.saes.keys();
   if (others.length > 0) {
     throw new UsageRefusal(
-      `The folder has ${others.length + 1} SAEs, and --features does not say of which.`,
-      `Name one: --sae ${name}.`,
+      `The folder has ${others.length + 1} SAEs, and it is ambiguous which of them --features refers to.`,
+      `Choose one: --sae ${name}.`,
       'config/wrong-together',
     );
   }
@@ -81,7 +81,7 @@ async function serveUntilStopped(
     );
     try {
       print(server.url);
-      throw new Interrupted(await stopAsked(stop), 'the pages are closed; labels that were given are saved.');
+      throw new Interrupted(await stopAsked(stop), 'the pages are closed; labels have been saved.');
     } finally {
       await server.close();
       await trial?.close();
@@ -93,7 +93,7 @@ async function serveUntilStopped(
   }
 }
 
-/** What tries texts and steers them, where there is a model: nothing of it is opened yet, but a hub's model is downloaded. */
+/** The services that run and steer texts, if there is a model: nothing is opened yet, but a hub model is downloaded. */
 async function modelParts(
   explorer: ExploredFolder,
   { model, revision, offline, device, precision, threads }: ExploreConfig,
@@ -105,7 +105,9 @@ async function modelParts(
   return { trial: new ThreadedTrial(explorer, settings), steering: new ThreadedSteering(explorer, settings) };
 }
 
-/** The lock of the folder, which allows to write labels there; or why it cannot be had: then all else works. */
+/**
+ * The lock of the folder, required for writing labels; or why it is not available, in which case everything else works.
+ */
 async function own(directory: string, takeOver: TakeOver): Promise<DirectoryLock | Refusal> {
   try {
     return await lockDirectory(directory, takeOver);

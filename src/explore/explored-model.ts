@@ -9,13 +9,13 @@ import type { Device } from '../onnx/session.js';
 import { silent } from '../progress/progress.js';
 import { saeDirectory } from '../sae/published/open.js';
 
-// The model and the SAEs that a folder of features was collected from, found again.
+// Finds the model and the SAEs that a folder of features was collected from.
 
-/** What they are opened with. */
+/** Settings for opening them. */
 export interface ModelSettings {
-  /** Of the model. */
+  /** The model's directory. */
   readonly directory: string;
-  /** Of the folder of features. */
+  /** The folder of features. */
   readonly folder: string;
   readonly record: FeaturesRecord;
   readonly device: Device;
@@ -23,30 +23,30 @@ export interface ModelSettings {
   readonly threads: number;
 }
 
-/** @throws Refusal where the model cannot be opened, or is not the one that the features were collected from */
+/** @throws Refusal if the model cannot be opened, or is not the one that the features were collected from */
 export async function openExploredModel({ directory, record }: ModelSettings): Promise<Checkpoint> {
   const checkpoint = await openCheckpoint(directory);
   if (checkpoint.fingerprint === record.model.fingerprint) return checkpoint;
   throw new Refusal(
-    `The features were collected from ${record.model.name}, and ${directory} is another model.`,
+    `The features were collected from ${record.model.name}, but ${directory} is a different model.`,
     'Give --model the model of the features.',
     'explore/other-model',
   );
 }
 
-/** Whether texts begin with BOS: as those did that the features were collected from. */
+/** Whether texts begin with BOS: as in the text that the features were collected from. */
 export const bosOf = ({ prepend_bos: bos }: FeaturesRecord): BosPolicy => (bos ? 'always' : 'never');
 
 /**
- * Where an SAE lies: where it was, or next to the folder, where both were moved together.
+ * Directory of an SAE: its original location, or next to the folder if both were moved together.
  *
- * @throws Refusal where it is at neither
+ * @throws Refusal if it is at neither
  */
 export async function directoryOfSae(settings: ModelSettings, { path, folder }: FeaturesOfSae): Promise<string> {
   const places = [path, join(dirname(settings.folder), basename(path))];
   const opened = (reference: string) => saeDirectory(reference, { offline: true }, silent, { signal: undefined });
   for (const place of places) if (await exists(place)) return opened(place);
-  // One of the hub, or of a release, is in the caches.
+  // A hub SAE, or one of a release, is in the caches.
   const cached = await opened(path).catch(() => undefined);
   if (cached !== undefined) return cached;
   throw new Refusal(
@@ -56,12 +56,12 @@ export async function directoryOfSae(settings: ModelSettings, { path, folder }: 
   );
 }
 
-/** @throws Refusal where the files of an SAE are not those that its features were collected from */
+/** @throws Refusal if an SAE's files are not those that its features were collected from */
 export function checkSameSae(directory: string, digest: string, { sha256 }: FeaturesOfSae): void {
   if (digest === sha256) return;
   throw new Refusal(
-    `${directory} is not the SAE that the features were collected from: its weights are others.`,
-    'Collect the features again, or put that SAE back.',
+    `${directory} is not the SAE that the features were collected from: its weights differ.`,
+    'Collect the features again, or restore that SAE.',
     'explore/other-sae',
   );
 }

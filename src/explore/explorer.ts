@@ -10,7 +10,7 @@ import { GroupCache } from './group-cache.js';
 import { LabelFile } from './labels.js';
 import { type FeatureColumns, FeatureLists } from './query.js';
 
-/** An SAE of a folder of features, ready to be asked. */
+/** An SAE of a folder of features, ready for queries. */
 export interface ExploredSae {
   readonly record: FeaturesOfSae;
   readonly columns: FeatureColumns;
@@ -21,17 +21,17 @@ export interface ExploredSae {
   readonly max: number;
 }
 
-/** A folder of features, open. */
+/** An open folder of features. */
 export interface ExploredFolder extends FeatureFolder {
-  /** By the name that stands in paths. */
+  /** By its name in paths. */
   readonly saes: ReadonlyMap<string, ExploredSae>;
 }
 
 /**
- * Opens a folder of features and reads what lists need into memory, 96 bytes per feature.
+ * Opens a folder of features and loads what lists need: 96 bytes per feature.
  *
- * @param only names of SAEs; all where it is left out
- * @throws Refusal where it is not such a folder, or a file is damaged
+ * @param only names of SAEs; all by default
+ * @throws Refusal if it is not such a folder, or a file is damaged
  */
 export async function exploreFolder(
   path: string,
@@ -56,9 +56,9 @@ export async function exploreFolder(
 }
 
 /**
- * The SAEs of a folder that are meant: by the directory in the folder, or by the path that `features` was given.
+ * The selected SAEs of a folder: by their directory in the folder, or by the path given to `features`.
  *
- * @throws Refusal for a name that none has
+ * @throws Refusal for an unknown name
  */
 export function chosenSaes(
   { record }: Pick<FeatureFolder, 'record'>,
@@ -75,7 +75,7 @@ export function chosenSaes(
   return record.saes.filter((sae) => named.includes(sae));
 }
 
-/** What a feature is called: its label, and tokens at its strongest peaks. */
+/** Description of a feature: its label, and tokens at its strongest peaks. */
 export const featureInWords = ({ labels, lists }: ExploredSae, feature: number) => ({
   label: labels.byFeature.get(feature)?.label ?? null,
   tokens: lists.texts('peakTokens', feature, 3),

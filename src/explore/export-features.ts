@@ -20,7 +20,7 @@ import {
 } from './neuronpedia.js';
 import { type Write, writerInto } from './static-pages.js';
 
-/** Features of a batch. */
+/** Features per batch. */
 const BATCH = 256;
 
 const RESULTS = { neuronpedia: 'release.jsonl', 'sae-dashboard': 'run_settings.json' } as const;
@@ -30,10 +30,10 @@ const OURS = {
 } as const;
 
 /**
- * Writes the features of an SAE as other tools read them.
+ * Writes the features of an SAE in another tool's format.
  *
  * @returns the directory
- * @throws Refusal where the folder cannot be read, or the directory holds anything else
+ * @throws Refusal if the folder is not readable, or the directory contains anything else
  */
 export async function exportFeatures(
   { folder, sae: name, as, set, out, overwrite, takeOver }: ExportFeaturesConfig,
@@ -44,8 +44,8 @@ export async function exportFeatures(
   const [chosen, ...others] = explorer.saes.values();
   if (others.length > 0) {
     throw new UsageRefusal(
-      `${folder} has ${others.length + 1} SAEs, and one is exported at a time.`,
-      `Name it: --sae ${chosen!.record.folder}.`,
+      `${folder} has ${others.length + 1} SAEs, but only one is exported at a time.`,
+      `Choose one: --sae ${chosen!.record.folder}.`,
       'config/wrong-together',
     );
   }
@@ -74,18 +74,18 @@ interface ExportJob {
   readonly stop: StopRequest;
 }
 
-/** Names say little: a directory of somebody's may have one called features, too. */
+/** Names are not enough: someone else's directory may contain a folder called features, too. */
 async function requireExport(out: string, result: string): Promise<void> {
   const text = await readTextFile(join(out, result)).catch(() => '');
   if (text === null || text.includes('"sae-pipe"')) return;
   throw new Refusal(
-    `${out} holds ${basename(result)} of another program.`,
+    `${out} contains ${basename(result)} of another program.`,
     'Choose another --out; --overwrite deletes only its own files.',
     'disk/foreign-files',
   );
 }
 
-/** Pages of the features that fire, a batch at a time. */
+/** Pages of the features that fire, one batch at a time. */
 async function* pageBatches({ sae, progress, stop }: ExportJob): AsyncGenerator<{ n: number; pages: FeaturePage[] }> {
   const { d_sae: features, folder } = sae.record;
   progress.begin(`exporting features of ${folder}`, features, 'feature');
@@ -96,7 +96,7 @@ async function* pageBatches({ sae, progress, stop }: ExportJob): AsyncGenerator<
     }
     yield { n: first / BATCH, pages };
     progress.update(Math.min(features, first + BATCH));
-    if (await heard(stop)) throwIfStopped(stop, 'the export is not whole; the same command writes it anew.');
+    if (await heard(stop)) throwIfStopped(stop, 'the export is incomplete; the same command starts it again.');
   }
   progress.end();
 }

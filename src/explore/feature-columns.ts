@@ -6,11 +6,11 @@ import type { DecodedColumn } from './parquet-column.js';
 import { ParquetTable } from './parquet-table.js';
 import { type FeatureColumns, type NumberColumn, numberColumns } from './query.js';
 
-/** Tokens at peaks, and tokens of the largest logits, that are kept per feature. */
+/** Tokens at peaks, and tokens of the largest logits, to load per feature. */
 const KEPT_PEAKS = 5;
 const KEPT_LOGITS = 10;
 
-/** Where each number of a list comes from. Of a list, the first of a row: that of the nearest neighbour. */
+/** Source column of each number in a list. For list columns, the first element: that of the nearest neighbour. */
 const SOURCES = {
   frequency: 'frequency',
   max: 'max',
@@ -30,25 +30,25 @@ export async function openFeatureTables(directory: string, dSae: number): Promis
     const path = join(directory, featuresFile(i));
     const table = await ParquetTable.open(path, FEATURE_COLUMNS);
     const expected = Math.min(FILE_FEATURES, dSae - i * FILE_FEATURES);
-    if (table.rows !== expected) throw wrongFile(path, `has ${table.rows} rows where ${expected} belong`);
+    if (table.rows !== expected) throw wrongFile(path, `has ${table.rows} rows instead of ${expected}`);
     tables.push(table);
   }
   return tables;
 }
 
-/** The refusal of a file that can be read, and does not hold what it must. */
+/** The error for a readable file with wrong contents. */
 export function wrongFile(path: string, what: string): Refusal {
   return new Refusal(
     `${path} ${what}.`,
-    'Collect the features again (`sae-pipe features`), or fetch the folder again.',
+    'Collect the features again (`sae-pipe features`), or download the folder again.',
     'explore/broken-file',
   );
 }
 
 /**
- * Reads what lists need of every feature: 9 numbers and 15 tokens, 96 bytes each.
+ * Loads what lists need for every feature: 9 numbers and 15 tokens, 96 bytes each.
  *
- * @throws Refusal where a file is damaged
+ * @throws Refusal if a file is damaged
  */
 export async function loadColumns(
   tables: readonly ParquetTable[],

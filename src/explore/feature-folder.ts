@@ -13,13 +13,13 @@ import {
 import { ParquetTable } from './parquet-table.js';
 import { TokenTexts } from './query.js';
 
-const AGAIN = 'Collect the features again (`sae-pipe features`), or fetch the folder again.';
-/** Bytes of features.json, at most. */
+const COLLECT_AGAIN = 'Collect the features again (`sae-pipe features`), or download the folder again.';
+/** Max bytes of features.json. */
 const MOST_RECORD = 2 ** 24;
 
-/** A folder that `features` wrote. */
+/** A folder written by `features`. */
 export interface FeatureFolder {
-  /** Absolute. */
+  /** Absolute path. */
   readonly directory: string;
   readonly title: string;
   readonly record: FeaturesRecord;
@@ -27,16 +27,16 @@ export interface FeatureFolder {
 }
 
 /**
- * Opens a folder of features: its record and the texts of tokens.
+ * Opens a folder of features: its record and the token texts.
  *
- * @throws Refusal where it is not one, or a file is damaged
+ * @throws Refusal if it is not one, or a file is damaged
  */
 export async function openFeatureFolder(path: string): Promise<FeatureFolder> {
   const directory = resolve(path);
   const found = await stat(directory).catch(() => undefined);
   if (!found?.isDirectory()) {
     throw new Refusal(
-      found ? `${path} is not a directory.` : `There is no directory ${path}.`,
+      found ? `${path} is not a directory.` : `The directory ${path} does not exist.`,
       'Give the --out of `sae-pipe features`.',
       'explore/no-directory',
     );
@@ -45,14 +45,14 @@ export async function openFeatureFolder(path: string): Promise<FeatureFolder> {
   const json = await readJsonFile(
     recordPath,
     [
-      `${path} holds no ${FEATURES_FILE}, so it is not a folder of features, or not a finished one.`,
-      'Give the --out of `sae-pipe features`; where that was stopped, finish it first.',
+      `${path} contains no ${FEATURES_FILE}, so it is not a finished folder of features.`,
+      'Give the --out of `sae-pipe features`; if that was stopped, resume it first.',
       'explore/no-record',
     ],
-    AGAIN,
+    COLLECT_AGAIN,
     MOST_RECORD,
   );
-  const record = checkJson(featuresRecord, json, recordPath, AGAIN);
+  const record = checkJson(featuresRecord, json, recordPath, COLLECT_AGAIN);
   checkNames(record.saes, recordPath);
   return {
     directory,
@@ -62,21 +62,21 @@ export async function openFeatureFolder(path: string): Promise<FeatureFolder> {
   };
 }
 
-/** Directories of two SAEs must not be one, on file systems that do not tell case apart either. */
+/** Two SAEs must not share a directory, even on case-insensitive file systems. */
 function checkNames(saes: readonly FeaturesOfSae[], path: string): void {
   const folders = new Set(saes.map(({ folder }) => folder.toLowerCase()));
   if (folders.size !== saes.length)
-    throw new Refusal(`${path} names one directory for two SAEs.`, AGAIN, 'explore/broken-file');
+    throw new Refusal(`${path} names the same directory for two SAEs.`, COLLECT_AGAIN, 'explore/broken-file');
 }
 
-/** Tokens that a model may have: four times as many as any has. */
+/** Max tokens of a model: four times as many as any has. */
 const MOST_TOKENS = 2 ** 20;
 
 async function readVocabulary(path: string, expected: number): Promise<TokenTexts> {
   const table = await ParquetTable.open(path, VOCABULARY_COLUMNS);
-  const broken = (what: string) => new Refusal(`${path} ${what}.`, AGAIN, 'explore/broken-file');
+  const broken = (what: string) => new Refusal(`${path} ${what}.`, COLLECT_AGAIN, 'explore/broken-file');
   if (table.rows !== expected || table.rows > MOST_TOKENS)
-    throw broken(`has ${table.rows} tokens, and ${FEATURES_FILE} says ${expected}`);
+    throw broken(`has ${table.rows} tokens, but ${FEATURES_FILE} says ${expected}`);
   const texts: string[] = [];
   for (let group = 0; group < table.groups; group++) {
     const { id, text } = await table.read(group, ['id', 'text']);

@@ -16,7 +16,7 @@ import type { FeatureLists, LabelView, TokenTexts } from './query.js';
 
 /** Bands below that of the strongest. */
 const BANDS = 5;
-/** Tokens of an example, at most; the window of `features` has 21. */
+/** Max tokens of an example; the window of `features` has 21. */
 const MOST_WINDOW = 4096;
 
 type FeatureColumn = (typeof FEATURE_COLUMNS)[number]['name'];
@@ -24,7 +24,7 @@ type ExampleColumn = (typeof EXAMPLE_COLUMNS)[number]['name'];
 const featureColumns = FEATURE_COLUMNS.map(({ name }) => name);
 const exampleColumns = EXAMPLE_COLUMNS.map(({ name }) => name);
 
-/** What a page shows of a feature besides what its own rows say. */
+/** What a page shows of a feature besides its own rows. */
 interface Surroundings {
   readonly vocabulary: TokenTexts;
   readonly lists: FeatureLists;
@@ -47,8 +47,8 @@ export class FeaturePages {
   ) {}
 
   /**
-   * @param feature one that the SAE has
-   * @throws Refusal where a file is damaged
+   * @param feature number of an existing feature
+   * @throws Refusal if a file is damaged
    */
   async page(feature: number): Promise<FeaturePage> {
     const { sae, around } = this;
@@ -90,7 +90,7 @@ export class FeaturePages {
     return row;
   }
 
-  /** The examples of a feature, by band and rank, as they are stored. */
+  /** The examples of a feature, by band and rank, as stored. */
   async storedExamples(feature: number): Promise<TableRow<ExampleColumn>[]> {
     const table = await this.exampleTable(Math.floor(feature / FILE_FEATURES));
     const rows: TableRow<ExampleColumn>[] = [];
@@ -107,15 +107,15 @@ export class FeaturePages {
   private exampleTable(i: number): Promise<ParquetTable> {
     const opened = this.examples.get(i) ?? ParquetTable.open(join(this.directory, examplesFile(i)), EXAMPLE_COLUMNS);
     this.examples.set(i, opened);
-    // What could not be opened may be there later.
+    // A file that could not be opened may be available later.
     opened.catch(() => this.examples.delete(i));
     return opened;
   }
 
-  /** Row groups that may hold examples of a feature: of whole features, or as somebody else has cut them. */
+  /** Row groups that may contain examples of a feature, however the file is divided into row groups. */
   private async groupsWith(table: ParquetTable, feature: number): Promise<number[]> {
     let [low, high] = [0, table.groups - 1];
-    // The last group that begins at or before the feature, and those before it that begin with it.
+    // The last group that begins at or before the feature, and earlier ones that begin with it.
     while (low < high) {
       const middle = Math.ceil((low + high) / 2);
       if ((await this.firstFeature(table, middle)) <= feature) low = middle;
@@ -221,7 +221,7 @@ export class TableRow<Name extends string> {
     return [...(values as Float64Array).subarray(offsets![this.row]!, offsets![this.row + 1]!)];
   }
 
-  /** Two lists side by side. */
+  /** Two parallel lists. */
   pairs(first: Name, second: Name): [number, number][] {
     const [a, b] = [this.list(first), this.list(second)];
     if (a.length !== b.length) throw this.wrong(`has ${a.length} ${first} and ${b.length} ${second}`);
@@ -233,18 +233,18 @@ export class TableRow<Name extends string> {
   }
 }
 
-/** Six significant digits: a float32 has no more, and written as a double it would have seventeen. */
+/** Six significant digits: a float32 has no more, and printed as a double it would have seventeen. */
 const short = (value: number) => Number(value.toPrecision(6));
 const orNull = (value: number) => (Number.isNaN(value) ? null : short(value));
 
-/** The row group of a row: the first guess is right where `features` wrote the file. */
+/** The row group of a row: the first guess is right if `features` wrote the file. */
 function groupOf({ firstRow, groups }: ParquetTable, row: number): number {
   const guess = Math.floor(row / FEATURE_GROUP);
   if (guess < groups && firstRow[guess]! <= row && row < firstRow[guess + 1]!) return guess;
   return firstAtLeast(firstRow, row + 1) - 1;
 }
 
-/** The first place in a sorted array whose value is at least `least`. */
+/** The first index in a sorted array whose value is at least `least`. */
 function firstAtLeast(sorted: Int32Array, least: number): number {
   let [low, high] = [0, sorted.length];
   while (low < high) {

@@ -1,18 +1,18 @@
 import type { ParquetTable } from './parquet-table.js';
 
-/** Bytes of row groups that are kept. */
+/** Max bytes of cached row groups. */
 const KEPT_BYTES = 2 ** 26;
 
 type GroupBytes = Readonly<Record<string, Uint8Array>>;
 
-/** Row groups that were read last, as they are stored: features that lie together are asked for together. */
+/** Cache of recently read row groups, as stored: adjacent features are requested together. */
 export class GroupCache {
   private readonly groups = new Map<string, { readonly group: Promise<GroupBytes>; bytes: number }>();
   private bytes = 0;
 
   constructor(private readonly most = KEPT_BYTES) {}
 
-  /** Bytes of columns of a row group: of one file always of the same columns. */
+  /** Bytes of a row group's columns; always the same columns for one file. */
   async read<Name extends string>(
     table: ParquetTable,
     group: number,
@@ -29,7 +29,7 @@ export class GroupCache {
     this.groups.set(key, entry);
     try {
       const columns = await entry.group;
-      // It may have been dropped meanwhile.
+      // It may have been evicted meanwhile.
       if (this.groups.get(key) === entry) this.count(entry, sizeOf(columns));
       return columns as Record<Name, Uint8Array>;
     } catch (error) {

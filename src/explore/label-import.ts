@@ -14,11 +14,11 @@ import { chosenSaes } from './explorer.js';
 import { openFeatureFolder } from './feature-folder.js';
 import { type GivenLabel, LabelFile } from './labels.js';
 
-/** Bytes of a file of explanations, packed and unpacked, at most; a string has no more. */
+/** Max bytes of a file of explanations, compressed and decompressed; a string cannot be longer. */
 const MOST_PACKED = 2 ** 28;
 const MOST_UNPACKED = 2 ** 29 - 24;
 
-/** What of Neuronpedia's explanations is read; numbers of features are texts there. */
+/** The fields read from Neuronpedia's explanations; feature numbers are strings there. */
 const explanation = z.object({
   index: z.union([z.number().int().nonnegative(), z.string().regex(/^\d{1,9}$/)]).transform(Number),
   description: z.string(),
@@ -30,9 +30,9 @@ const explanation = z.object({
 type Explanation = z.infer<typeof explanation>;
 
 /**
- * Prints the labels of a folder of features, or reads labels in from explanations of Neuronpedia.
+ * Prints the labels of a folder of features, or imports labels from Neuronpedia explanations.
  *
- * @throws Refusal where the folder or the explanations cannot be read; nothing is written then
+ * @throws Refusal if the folder or the explanations cannot be read; nothing is written then
  */
 export async function labels(config: LabelsConfig, terminal: Terminal): Promise<void> {
   const folder = await openFeatureFolder(config.folder);
@@ -47,8 +47,8 @@ export async function labels(config: LabelsConfig, terminal: Terminal): Promise<
   const [sae, ...others] = saes;
   if (others.length > 0) {
     throw new UsageRefusal(
-      `${config.folder} has ${saes.length} SAEs, and --import does not say whose labels they are.`,
-      `Name one: --sae ${sae!.folder}.`,
+      `${config.folder} has ${saes.length} SAEs, and it is ambiguous which of them the labels of --import belong to.`,
+      `Choose one: --sae ${sae!.folder}.`,
       'config/wrong-together',
     );
   }
@@ -60,14 +60,14 @@ export async function labels(config: LabelsConfig, terminal: Terminal): Promise<
     const kept = found.filter(({ feature }) => !config.overwrite && file.byFeature.has(feature)).length;
     await file.save(found.filter(({ feature }) => config.overwrite || !file.byFeature.has(feature)));
     await file.close();
-    const own = kept === 0 ? '' : `; ${kept} features have labels already, which stay (--overwrite replaces them)`;
-    terminal.print(`${found.length - kept} labels were read in for ${sae!.folder}${own}.`);
+    const own = kept === 0 ? '' : `; ${kept} features already have labels, which are kept (--overwrite replaces them)`;
+    terminal.print(`${found.length - kept} labels were imported for ${sae!.folder}${own}.`);
   } finally {
     await lock.release();
   }
 }
 
-/** A label per feature that has an explanation, the first where there are several. */
+/** One label per feature with an explanation: the first if there are several. */
 async function readExplanations(path: string, source: string | undefined, sae: FeaturesOfSae): Promise<GivenLabel[]> {
   const all: Explanation[] = [];
   for (const file of await filesAt(path)) all.push(...(await explanationsIn(file)));
@@ -83,7 +83,7 @@ async function readExplanations(path: string, source: string | undefined, sae: F
   if (sources.length > 1) {
     throw new Refusal(
       `${path} has explanations of ${sources.length} sources: ${sources.slice(0, 5).join(', ')}.`,
-      'Say which is the SAE with --source.',
+      'Choose the source of the SAE with --source.',
       'explore/several-sources',
     );
   }
@@ -91,8 +91,8 @@ async function readExplanations(path: string, source: string | undefined, sae: F
   for (const one of found) {
     if (one.index >= sae.d_sae) {
       throw new Refusal(
-        `${path} explains feature ${one.index}, and ${sae.folder} has ${sae.d_sae} features.`,
-        'Choose the SAE that was explained with --sae.',
+        `${path} explains feature ${one.index}, but ${sae.folder} has only ${sae.d_sae} features.`,
+        'Choose the explained SAE with --sae.',
         'explore/other-sae-explained',
       );
     }
@@ -102,7 +102,7 @@ async function readExplanations(path: string, source: string | undefined, sae: F
   return [...labels.values()];
 }
 
-/** A long description is the note, and its beginning the label. */
+/** A long description becomes the note, and its beginning the label. */
 function labelOf({ index, typeName, explanationModelName }: Explanation, description: string): GivenLabel {
   const long = description.length > MOST_LABEL;
   const source = ['neuronpedia', typeName, explanationModelName].filter((part) => part).join(', ');
@@ -125,7 +125,7 @@ async function filesAt(path: string): Promise<string[]> {
 /** The explanations of a file: JSON lines, or one JSON list, gzipped or not. */
 async function explanationsIn(path: string): Promise<Explanation[]> {
   const bytes = await readRegular(path, MOST_PACKED);
-  if (bytes === null) throw new Refusal(`There is no file ${path}.`, 'Check the path.', 'disk/no-file');
+  if (bytes === null) throw new Refusal(`${path} does not exist.`, 'Check the path.', 'disk/no-file');
   const wrong = (what: string, cause?: unknown) =>
     new Refusal(
       `${path} ${what}.`,
@@ -142,7 +142,7 @@ async function explanationsIn(path: string): Promise<Explanation[]> {
       packed ? gunzipSync(bytes, { maxOutputLength: MOST_UNPACKED }) : bytes,
     );
   } catch (cause) {
-    throw wrong('could not be unpacked, or is not UTF-8', cause);
+    throw wrong('could not be decompressed, or is not UTF-8', cause);
   }
   return valuesIn(text, wrong).map((value, i) => {
     const parsed = explanation.safeParse(value);

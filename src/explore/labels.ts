@@ -9,7 +9,7 @@ import { LABELS_FILE } from '../features/folder.js';
 import { type FeatureLabel, MOST_LABEL, MOST_NOTE } from './api.js';
 import type { LabelView } from './query.js';
 
-/** Bytes of labels.jsonl, at most. */
+/** Max bytes of labels.jsonl. */
 const MOST_LABELS = 2 ** 28;
 
 const labelLine = z.object({
@@ -17,12 +17,12 @@ const labelLine = z.object({
   label: z.string().max(MOST_LABEL).nullable(),
   note: z.string().max(MOST_NOTE).nullable(),
   source: z.string().max(MOST_LABEL).nullable().default(null),
-  /** When it was given, for people. */
+  /** When it was given, for display. */
   time: z.string().max(64).optional(),
 });
 type LabelLine = z.infer<typeof labelLine>;
 
-/** What of a label is given; white space around it is not. */
+/** The fields of a label that are given; surrounding white space is dropped. */
 export type GivenLabel = Pick<FeatureLabel, 'feature' | 'label' | 'note'> & Partial<Pick<FeatureLabel, 'source'>>;
 
 /** The labels of an SAE, in memory and on disk. */
@@ -30,7 +30,7 @@ export class LabelFile implements LabelView {
   version = 0;
   private readonly labels = new Map<number, FeatureLabel>();
   private lines: JsonLines<LabelLine> | undefined;
-  /** Of the line that is being written: lines are written one after another. */
+  /** Pending write: lines are written one after another. */
   private writing: Promise<unknown> = Promise.resolve();
 
   private constructor(private readonly path: string) {}
@@ -38,8 +38,8 @@ export class LabelFile implements LabelView {
   /**
    * Reads the labels of an SAE; nothing is written before a label is given.
    *
-   * @param directory of the SAE in the folder
-   * @throws Refusal naming a line that is not a label, or names a feature that there is not
+   * @param directory the SAE's directory in the folder
+   * @throws Refusal naming a line that is not a label, or refers to a feature that does not exist
    */
   static async read(directory: string, features: number): Promise<LabelFile> {
     const file = new LabelFile(join(directory, LABELS_FILE));
@@ -47,8 +47,8 @@ export class LabelFile implements LabelView {
     for (const [i, line] of lines.entries()) {
       if (line.feature >= features) {
         throw new Refusal(
-          `${file.path}:${i + 1} labels feature ${line.feature}, and the SAE has ${features} features.`,
-          'Put the file back next to the features that it belongs to, or delete that line.',
+          `${file.path}:${i + 1} labels feature ${line.feature}, but the SAE has only ${features} features.`,
+          'Move the file to the features it belongs to, or delete that line.',
           'explore/label-without-feature',
         );
       }
@@ -67,9 +67,10 @@ export class LabelFile implements LabelView {
   }
 
   /**
-   * Saves labels: they survive a power failure when this resolves. To be called by the owner of the folder's lock only.
+   * Saves labels durably: they survive a power failure once this resolves. Only to be called by the owner of the
+   * folder's lock.
    *
-   * @throws Refusal where the disk does not take them; none of them counts then
+   * @throws Refusal if they cannot be written; none of them counts then
    */
   save(given: readonly GivenLabel[]): Promise<FeatureLabel[]> {
     const saved = this.writing.then(() => this.append(given));
@@ -77,7 +78,7 @@ export class LabelFile implements LabelView {
     return saved;
   }
 
-  /** Ends writing; what was given before is saved. */
+  /** Ends writing; earlier labels are saved. */
   async close(): Promise<void> {
     await this.writing;
     await this.lines?.close();
@@ -85,7 +86,7 @@ export class LabelFile implements LabelView {
   }
 
   private async append(given: readonly GivenLabel[]): Promise<FeatureLabel[]> {
-    // The lock is the folder's, which holds a directory for each SAE.
+    // The lock is on the folder, which contains a directory for each SAE.
     await requireStillOwner(dirname(dirname(this.path)));
     this.lines ??= await openLines(this.path);
     const time = new Date().toISOString();
@@ -106,12 +107,12 @@ export class LabelFile implements LabelView {
   }
 }
 
-/** Text without white space around it; null where nothing is left. */
+/** Text without surrounding white space; null if nothing is left. */
 const tidy = (text: string | null) => text?.trim() || null;
 
-/** The lines of a labels file, and whether what follows the last of them is torn, or lacks its newline. */
+/** The lines of a labels file, and whether text after the last of them is torn, or only lacks its newline. */
 async function readLines(path: string): Promise<{ lines: LabelLine[]; end: 'whole' | 'open' | 'torn' }> {
-  const text = (await readTextFile(path, 'Move it away, or fix it.', MOST_LABELS)) ?? '';
+  const text = (await readTextFile(path, 'Move it elsewhere, or fix it.', MOST_LABELS)) ?? '';
   const pieces = text.split('\n');
   const last = pieces.pop()!;
   const lines = pieces.map((piece, i) => {
@@ -120,7 +121,7 @@ async function readLines(path: string): Promise<{ lines: LabelLine[]; end: 'whol
     throw new Refusal(`${path}:${i + 1} is not a label.`, 'Fix or delete that line.', 'explore/broken-label');
   });
   const torn = last.trim() === '' ? undefined : lineIn(last);
-  // A line that somebody wrote without a newline is a label; one that a power failure cut short is not.
+  // A last line without a newline counts if it is a valid label, and is dropped if a power failure cut it short.
   if (torn) lines.push(torn);
   return { lines, end: last === '' ? 'whole' : torn ? 'open' : 'torn' };
 }

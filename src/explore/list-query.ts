@@ -1,18 +1,18 @@
 import { type ListColumn, type ListQuery, listColumns, searchPlaces } from './api.js';
 
-/** A query that cannot be meant; its message is a sentence. */
+/** An invalid query; its message is a sentence. */
 export class WrongQuery extends Error {}
 
-/** Rows that are given where a query does not say, and at most. */
+/** Default number of rows, and maximum. */
 export const USUAL_ROWS = 50;
 const MOST_ROWS = 500;
-/** Characters that are searched for, at most. */
+/** Max characters of a search. */
 const MOST_SEARCHED = 200;
 
 /**
- * The list that a URL asks for. The page reads its own address more leniently (client/route.ts).
+ * The list requested by a URL. The page parses its own address more leniently (client/route.ts).
  *
- * @throws WrongQuery for a key that is not known, or a value that it does not take
+ * @throws WrongQuery for an unknown key or an invalid value
  */
 export function askedList(parameters: URLSearchParams): ListQuery {
   const query: { -readonly [K in keyof ListQuery]: ListQuery[K] } = {};
@@ -26,7 +26,7 @@ export function askedList(parameters: URLSearchParams): ListQuery {
     else if (key === 'from') query.from = countOf(key, value, Number.MAX_SAFE_INTEGER);
     else if (key === 'count') query.count = countOf(key, value, MOST_ROWS);
     else if ((listColumns as readonly string[]).includes(key)) bounds[key as ListColumn] = boundsOf(key, value);
-    else throw new WrongQuery(`A list cannot be asked for by "${key.slice(0, 40)}".`);
+    else throw new WrongQuery(`Lists have no parameter "${key.slice(0, 40)}".`);
   }
   if (Object.keys(bounds).length > 0) query.bounds = bounds;
   return query;
@@ -34,13 +34,13 @@ export function askedList(parameters: URLSearchParams): ListQuery {
 
 function oneOf<T extends string>(key: string, value: string, choices: readonly T[]): T {
   const found = choices.find((choice) => choice === value);
-  if (found === undefined) throw new WrongQuery(`"${key}" is one of ${choices.join(', ')}.`);
+  if (found === undefined) throw new WrongQuery(`"${key}" must be one of ${choices.join(', ')}.`);
   return found;
 }
 
 function countOf(key: string, value: string, most: number): number {
   const count = Number(value);
-  if (!/^\d+$/.test(value) || count > most) throw new WrongQuery(`"${key}" is a whole number, ${most} at most.`);
+  if (!/^\d+$/.test(value) || count > most) throw new WrongQuery(`"${key}" must be an integer of at most ${most}.`);
   return count;
 }
 
@@ -48,6 +48,6 @@ function boundsOf(key: string, value: string): [number, number] {
   const parts = value.split('..');
   const numbers = parts.map((part) => (part.trim() === '' ? undefined : Number(part)));
   if (parts.length !== 2 || numbers.some(Number.isNaN))
-    throw new WrongQuery(`"${key}" is bounded by two numbers: 0.1..0.5, 0.1.. or ..0.5.`);
+    throw new WrongQuery(`"${key}" must be a range: 0.1..0.5, 0.1.. or ..0.5.`);
   return [numbers[0] ?? Number.NEGATIVE_INFINITY, numbers[1] ?? Number.POSITIVE_INFINITY];
 }

@@ -11,13 +11,13 @@ type Reply<Answer, Told> =
   | RefusedReply;
 
 interface ModelThreadOptions<Told> {
-  /** Milliseconds after which a thread that is asked nothing ends; undefined: it stays. */
+  /** Idle milliseconds after which the thread ends; undefined: never. */
   readonly idle?: number;
-  /** Takes what is told before an answer. */
+  /** Receives messages sent before a reply. */
   readonly told?: (told: Told) => void;
 }
 
-/** A thread with a model, which opens with what it is asked first. It is asked for one thing at a time. */
+/** A thread with a model, opened with the first request. Handles one request at a time. */
 export class ModelThread<Asked, Answer, Told = never> {
   private thread: Thread<ModelRequest<Asked>, Reply<Answer, Told>> | undefined;
   private began = 0;
@@ -42,19 +42,19 @@ export class ModelThread<Asked, Answer, Told = never> {
     return this.model === 'opening' ? (performance.now() - this.began) / 1000 : 0;
   }
 
-  /** @throws Refusal where the model cannot be opened, or what was asked for cannot be done */
+  /** @throws Refusal if the model cannot be opened, or the request fails */
   async ask(asked: Asked): Promise<Answer> {
     clearTimeout(this.timer);
-    // Two models are not open at a time.
+    // Two models are never open at a time.
     await this.ending;
     this.thread ??= this.start();
     try {
       this.thread.ask({ kind: 'asked', asked });
       const reply = await this.thread.reply();
       if (reply.kind === 'answer') return reply.answer;
-      throw reply.kind === 'refused' ? refusalFrom(reply) : new Error('the thread answered what nobody asked');
+      throw reply.kind === 'refused' ? refusalFrom(reply) : new Error('unexpected reply of the thread');
     } catch (error) {
-      // What could not be opened is opened anew with the next request: somebody may have put it right.
+      // A model that failed to open is opened anew for the next request: the cause may have been fixed.
       if (!this.opened || this.thread.failure) await this.close();
       throw error;
     } finally {
@@ -63,7 +63,7 @@ export class ModelThread<Asked, Answer, Told = never> {
     }
   }
 
-  /** Ends the thread, after what it computes; it starts again with the next request. */
+  /** Ends the thread, after its current computation; it restarts with the next request. */
   close(): Promise<void> {
     clearTimeout(this.timer);
     const { thread } = this;

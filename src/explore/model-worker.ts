@@ -1,13 +1,13 @@
 import { parentPort } from 'node:worker_threads';
 import { Refusal, refusedReply } from '../errors/refusal.js';
 
-/** What such a thread is asked for: something of the model, or its end. */
+/** A request to such a thread: a query to the model, or to close. */
 export type ModelRequest<Asked> = { readonly kind: 'asked'; readonly asked: Asked } | { readonly kind: 'close' };
 
 /**
- * The loop of a thread that has a model open: it opens it, and answers one request after another.
+ * The loop of a model thread: it opens the model, and answers one request after another.
  *
- * @param answer what is asked of the model; `tell` sends something before the answer
+ * @param answer answers a query; `tell` sends a message before the answer
  */
 export function serveModel<Model extends { close(): Promise<void> }, Asked, Told>(
   open: () => Promise<Model>,
@@ -21,7 +21,7 @@ export function serveModel<Model extends { close(): Promise<void> }, Asked, Told
       port.postMessage(refusedReply(error));
     });
   const opened = open();
-  // Whoever asks first is told why it could not be opened.
+  // The first request receives the error if it could not be opened.
   opened.then(
     () => port.postMessage({ kind: 'opened' }),
     () => {},
@@ -29,7 +29,7 @@ export function serveModel<Model extends { close(): Promise<void> }, Asked, Told
   const tell = (told: Told) => port.postMessage({ kind: 'told', told });
   let last: Promise<unknown> = Promise.resolve();
   port.on('message', (request: ModelRequest<Asked>) => {
-    // After what it computes: a thread that is terminated within ONNX Runtime takes the process with it.
+    // After its current computation: terminating a thread within ONNX Runtime would kill the process.
     if (request.kind === 'close') {
       const close = last.then(() => opened).then((model) => model.close());
       close.then(

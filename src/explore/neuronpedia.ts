@@ -1,10 +1,10 @@
 import type { FeaturesOfSae, FeaturesRecord } from '../features/folder.js';
 import type { ExampleBand, FeatureExample, FeaturePage } from './api.js';
 
-// The JSON of others' tools. What is not collected here is an empty list there, as it is for an SAE whose dashboards were
-// made without it: alignment with neurons, the distribution of logits, and weights by head.
+// The JSON formats of other tools. What is not collected here is an empty list there, as for an SAE whose dashboards
+// were made without it: neuron alignment, the logit distribution, and head attribution weights.
 
-/** What a feature's records repeat. */
+/** Fields repeated in a feature's records. */
 export interface ExportedSource {
   readonly modelId: string;
   /** "2-gated": the layer and the set. */
@@ -16,7 +16,7 @@ export interface ExportedSource {
 
 const NAME = 'sae-pipe';
 
-/** A name as it stands in others' ids. */
+/** A name as it appears in those tools' ids. */
 const slug = (name: string) =>
   name
     .toLowerCase()
@@ -29,9 +29,9 @@ export function exportedSource(record: FeaturesRecord, sae: FeaturesOfSae, set?:
   return { modelId: slug(record.model.name.split('/').at(-1)!), source: `${layer}-${name}`, set: name, record, sae };
 }
 
-/** Examples of a band with the ends of its bin, and the share of active tokens in it. */
+/** Examples of a band with the range of its bin, and the share of active tokens in it. */
 function binOf({ band, from, to }: ExampleBand, { histogram, activeTokens }: FeaturePage) {
-  // sae-dashboard's sign for the strongest examples.
+  // sae-dashboard's marker for the strongest examples.
   if (band === 0) return { min: -1, max: 99, contains: -1 };
   const first = Math.round(4 * Math.log2(from)) - histogram.first;
   let inside = 0;
@@ -39,13 +39,13 @@ function binOf({ band, from, to }: ExampleBand, { histogram, activeTokens }: Fea
   return { min: from, max: to, contains: activeTokens === 0 ? 0 : inside / activeTokens };
 }
 
-/** Middles of the bars, by ratio, and their heights. */
+/** Midpoints of the bars on a log scale, and their heights. */
 const barsOf = ({ histogram }: FeaturePage) => ({
   freq_hist_data_bar_values: histogram.counts.map((_, b) => rounded(2 ** ((histogram.first + b + 0.5) / 4))),
   freq_hist_data_bar_heights: histogram.counts,
 });
 
-/** Three places, as sae-dashboard has them. */
+/** Three decimals, like sae-dashboard. */
 const rounded = (value: number) => Math.round(1000 * value) / 1000;
 
 const sharedFields = (page: FeaturePage) => ({
@@ -69,12 +69,12 @@ const sharedFields = (page: FeaturePage) => ({
   decoder_weights_dist: [],
 });
 
-/** Every example of a feature once, in the bin of the band that names it first. */
+/** Every example of a feature once, in the bin of the first band that contains it. */
 function* binnedExamples(page: FeaturePage): Generator<{ example: FeatureExample; bin: ReturnType<typeof binOf> }> {
   for (const band of page.bands) for (const example of band.examples) yield { example, bin: binOf(band, page) };
 }
 
-/** A feature of a batch-N.json of sae-dashboard. */
+/** A feature in a batch-N.json of sae-dashboard. */
 export function dashboardFeature(page: FeaturePage, { record, sae }: ExportedSource): object {
   return {
     feature_index: page.feature,
@@ -172,7 +172,7 @@ export const neuronpediaExplanation = (page: FeaturePage, source: ExportedSource
   createdAt,
 });
 
-/** The files around the batches, a line each. */
+/** The files around the batches, one line each. */
 export function neuronpediaFrame(source: ExportedSource, createdAt: string): Record<string, object> {
   const { modelId, set, record, sae } = source;
   const by = { creatorId: NAME, creatorName: NAME, createdAt };

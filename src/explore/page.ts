@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { Markup, markup, paletteStyle, scriptHash } from '../report/page.js';
 
-/** A file of the pages: where it lies in the folder that they are served from, and what it is. */
+/** A file of the pages: its path in the served folder, and its type. */
 export interface PageFile {
   readonly path: string;
   readonly type: string;
   readonly body: Buffer;
 }
 
-/** What a browser may do with the pages: run their script, ask where they came from, and nothing else. */
+/** What a browser may do with the pages: run their script, send requests to their own origin, and nothing else. */
 export const EXPLORE_POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -21,13 +21,13 @@ export const EXPLORE_POLICY = [
   "trusted-types 'none'",
 ].join('; ');
 
-/** The same for the answers of a server: a document cannot say this of itself. */
+/** The same for HTTP responses, with a directive that a document cannot set itself. */
 export const EXPLORE_POLICY_HEADER = `${EXPLORE_POLICY}; frame-ancestors 'none'`;
 
 /**
- * The files that every page is made of, live or static; data/ lies next to them. All paths in them are relative.
+ * The files of every page, live or static; data/ is next to them. All paths in them are relative.
  *
- * @param title of the folder; shown until its index has come
+ * @param title the folder's; shown until its index has loaded
  */
 export function pageFiles(title: string): readonly PageFile[] {
   const head = markup`<meta http-equiv="Content-Security-Policy" content="${EXPLORE_POLICY}">
@@ -41,12 +41,13 @@ export function pageFiles(title: string): readonly PageFile[] {
 }
 
 /**
- * One page that needs nothing but itself.
+ * A single self-contained page.
  *
- * @param data what a server would answer, by path: data/index.json, and a data/SAE/features/N.json for each of its `only`
+ * @param data what a server would return, by path: data/index.json, and a data/SAE/features/N.json for each of its
+ * `only`
  */
 export function selfContainedPage(title: string, data: Readonly<Record<string, unknown>>): string {
-  // "</script" in a string would end the element that it stands in; in JSON, < may be written otherwise.
+  // "</script" in a string would close the enclosing element; JSON allows < to be escaped.
   const json = JSON.stringify(data).replaceAll('<', '\\u003c');
   const script = `\n${built('main.js').toString().replaceAll('</script', '<\\/script')}`;
   const policy = [
@@ -91,7 +92,7 @@ function style(): string {
   return paletteStyle() + built('page.css').toString();
 }
 
-/** A file that `npm run build` makes of client/. */
+/** A file that `npm run build` generates from client/. */
 function built(name: string): Buffer {
   return readFileSync(new URL(`client/${name}`, import.meta.url));
 }

@@ -1,53 +1,53 @@
 import { parquetHeader } from 'hyparquet/src/column.js';
 import { snappyUncompress } from 'hyparquet/src/snappy.js';
 
-// A decoder of numbers and lists of numbers into typed arrays. hyparquet's own gives an array per list, which takes ten
-// times as long, and believes every length that it finds in a file; here none is believed.
+// A decoder of numbers and lists of numbers into typed arrays. hyparquet's own returns an array per list, which takes
+// ten times as long, and trusts every length in a file; here none is trusted.
 
 /** Element types of a column. */
 export type ColumnType = 'INT32' | 'INT64' | 'FLOAT' | 'DOUBLE' | 'BYTE_ARRAY';
 
-/** Values of a column of some rows: INT64 as numbers, BYTE_ARRAY as text. */
+/** Values of a column for some rows: INT64 as numbers, BYTE_ARRAY as text. */
 export interface DecodedColumn<V extends ColumnValues = ColumnValues> {
   readonly values: V;
-  /** Of lists [rows + 1]: row i has values offsets[i] … offsets[i + 1] − 1. Null where each row has one value. */
+  /** For lists [rows + 1]: row i has values offsets[i] … offsets[i + 1] − 1. Null if each row has one value. */
   readonly offsets: Int32Array | null;
 }
 export type ColumnValues = Int32Array | Float32Array | Float64Array | string[];
 
-/** What the footer of a file says of a column in one row group. */
+/** A file's metadata of a column in one row group. */
 export interface ColumnChunk {
   readonly type: ColumnType;
-  /** Definition level of a value, and of an entry of the list; 0 where a row has one value that is always there. */
+  /** Definition level of a value, and of an entry of the list; 0 if each row has exactly one value. */
   readonly maxDefinition: number;
-  /** 0: no list. */
+  /** 0: not a list. */
   readonly listDefinition: number;
   readonly codec: 'SNAPPY' | 'UNCOMPRESSED';
   readonly rows: number;
-  /** Values, an empty list counted as one. */
+  /** Number of values, with an empty list counted as one. */
   readonly entries: number;
 }
 
-/** Most entries of one chunk that are decoded. */
+/** Max entries to decode per chunk. */
 export const MOST_DECODED = 2 ** 23;
-/** Bytes of a page, at most. */
+/** Max bytes of a page. */
 const MOST_PAGE = 2 ** 27;
-/** Values of a dictionary, at most. */
+/** Max values of a dictionary. */
 const MOST_DICTIONARY = 2 ** 22;
-/** Snappy writes a copy of 64 bytes into 3: what claims to be packed tighter is damaged. */
+/** Snappy writes a copy of 64 bytes into 3: anything claiming a higher compression is damaged. */
 const TIGHTEST = 64;
 
 const ARRAYS = { INT32: Int32Array, FLOAT: Float32Array, DOUBLE: Float64Array, INT64: BigInt64Array } as const;
 
-/** Rows of a row group: the first, and the one after the last. */
+/** Rows of a row group: first, and last (exclusive). */
 export type RowRange = readonly [from: number, to: number];
 
 /**
- * Decodes a column of a row group.
+ * Decodes a column in a row group.
  *
  * @param bytes its dictionary and pages
- * @param range rows that are wanted; all where it is left out
- * @throws Error saying what is wrong with them
+ * @param range wanted rows; all by default
+ * @throws Error describing what is wrong with the bytes
  */
 export function decodeColumn(bytes: Uint8Array, chunk: ColumnChunk, range: RowRange = [0, chunk.rows]): DecodedColumn {
   if (!(chunk.entries >= 0 && chunk.entries <= MOST_DECODED))
@@ -76,12 +76,12 @@ export function decodeColumn(bytes: Uint8Array, chunk: ColumnChunk, range: RowRa
   return sink.column();
 }
 
-/** What has been decoded so far. */
+/** Decoded so far. */
 class Sink {
-  /** Entries of the pages so far, and rows that have begun in them. */
+  /** Entries of the pages so far, and rows started in them. */
   entries = 0;
   private rows = 0;
-  /** Values that are kept. */
+  /** Values kept. */
   private count = 0;
   private readonly parts: ColumnValues[] = [];
   private readonly offsets: Int32Array | null;
@@ -95,17 +95,17 @@ class Sink {
     this.offsets = listDefinition === 0 ? null : new Int32Array(range[1] - range[0] + 1);
   }
 
-  /** Is everything there that is wanted? */
+  /** Has everything wanted been decoded? */
   get complete(): boolean {
     return this.entries >= this.chunk.entries || (this.rows > this.range[1] && this.range[1] < this.chunk.rows);
   }
 
   /**
-   * Takes the entries of a page.
+   * Adds the entries of a page.
    *
-   * @param repetition per entry, 0 where it begins a row; null without lists
-   * @param definition per entry; null where every entry has a value
-   * @param valuesOf gives those of a range of the page's values
+   * @param repetition per entry, 0 if it begins a row; null without lists
+   * @param definition per entry; null if every entry has a value
+   * @param valuesOf returns a range of the page's values
    */
   take(
     entries: number,
@@ -123,7 +123,7 @@ class Sink {
     this.count += count;
   }
 
-  /** Which values of a page are wanted, where each row has one. */
+  /** Which values of a page are wanted, if each row has one. */
   private flatRange(entries: number, definition: Uint8Array | null): RowRange {
     const { maxDefinition } = this.chunk;
     for (let i = 0; definition && i < entries; i++)
@@ -134,13 +134,13 @@ class Sink {
     return [Math.max(0, from - before), Math.min(entries, to - before)];
   }
 
-  /** The same where rows are lists; where each of them begins is noted. */
+  /** The same for lists, recording where each of them begins. */
   private listRange(entries: number, repetition: Uint8Array, definition: Uint8Array | null): RowRange {
     const { maxDefinition, listDefinition, rows: all } = this.chunk;
     const [from, to] = this.range;
     const offsets = this.offsets!;
     let found = 0;
-    // A row may have begun in the page before.
+    // A row may have begun on the previous page.
     let first = this.rows > from && this.rows <= to ? 0 : -1;
     let end = -1;
     for (let i = 0; i < entries; i++) {
@@ -186,7 +186,7 @@ function checkEntries(sink: Sink, { num_values: entries }: PageFacts): void {
     throw new Error('a page has more values than its column');
 }
 
-/** A page of the second version: levels stand before what is compressed. */
+/** A data page of version 2: levels come before the compressed part. */
 function takePage2(
   sink: Sink,
   page: Uint8Array,
@@ -214,7 +214,7 @@ function takePage2(
   );
 }
 
-/** A page of the first version: all of it is compressed, and levels say their own length. */
+/** A data page of version 1: all of it is compressed, and levels are prefixed by their length. */
 function takePage1(sink: Sink, page: Uint8Array, facts: PageFacts, dictionary: ColumnValues | undefined): void {
   checkEntries(sink, facts);
   const { chunk } = sink;
@@ -246,7 +246,7 @@ function unpacked(page: Uint8Array, whole: number, codec: ColumnChunk['codec']):
   return bytes;
 }
 
-/** The values of a range of a page's. */
+/** A range of a page's values. */
 function encodedValues(
   bytes: Uint8Array,
   encoding: string,
@@ -283,7 +283,7 @@ function plainValues(bytes: Uint8Array, type: ColumnType, [from, to]: RowRange):
   const array = ARRAYS[type];
   const size = array.BYTES_PER_ELEMENT;
   if (to * size > bytes.length) throw new Error('a page does not have the values that it claims');
-  // A copy: values need not stand where their size wants them, and what they are unpacked into is used again.
+  // A copy: values may be unaligned, and the decompression buffer is reused.
   const copy = bytes.slice(from * size, to * size).buffer;
   if (type !== 'INT64') return new array(copy) as ColumnValues;
   const integers = new BigInt64Array(copy);
@@ -306,12 +306,12 @@ function plainTexts(bytes: Uint8Array, count: number): string[] {
   return texts;
 }
 
-/** Bytes of a page that are unpacked into memory that is used again. */
+/** Max bytes of a page that is decompressed into reused memory. */
 const SCRATCH = 2 ** 22;
 
 /**
- * Memory that is written over by every page: a page of one feature needs much more than is kept of it. Decoding is not
- * interrupted, so it is one column's at a time.
+ * Scratch memory overwritten by every page: decoding the page of one feature needs much more memory than is kept.
+ * Decoding is synchronous, so only one column uses it at a time.
  */
 const scratch = {
   unpacked: new Uint8Array(SCRATCH),
@@ -319,7 +319,7 @@ const scratch = {
   places: new Uint32Array(0),
 };
 
-/** @param which repetition levels, or definition levels */
+/** @param which repetition levels or definition levels */
 function levelsIn(which: 0 | 1, bytes: Uint8Array, [from, to]: RowRange, width: number, count: number): Uint8Array {
   if (scratch.levels[which].length < count) scratch.levels[which] = new Uint8Array(count);
   const levels = scratch.levels[which].subarray(0, count);
@@ -327,7 +327,7 @@ function levelsIn(which: 0 | 1, bytes: Uint8Array, [from, to]: RowRange, width: 
   return levels;
 }
 
-/** Fills `into` from the hybrid of runs and packed bits that stands in bytes [from, to), values of `width` bits. */
+/** Decodes the hybrid run-length / bit-packed data in bytes [from, to) into `into`, values of `width` bits. */
 function runs(bytes: Uint8Array, from: number, to: number, width: number, into: Uint8Array | Uint32Array): void {
   if (width === 0) return;
   const mask = 2 ** width - 1;

@@ -11,22 +11,22 @@ import {
   type RowRange,
 } from './parquet-column.js';
 
-/** Bytes of a footer, at most: parsed, it takes fifty times as many. A file of 256 row groups has 300 kB. */
+/** Max bytes of a footer: parsed, it takes fifty times as many. A file of 256 row groups has 300 kB. */
 const MOST_FOOTER = 2 ** 22;
-/** Bytes of a row group that are read at a time, at most. */
+/** Max bytes of a row group to read at a time. */
 const MOST_GROUP = 2 ** 28;
-/** Numbers of each chunk that are kept: where it begins, its bytes, its entries. */
+/** Numbers kept per chunk: its offset, its bytes, its entries. */
 const FACTS = 3;
 
-/** A column in all row groups of a file. */
+/** A column across all row groups of a file. */
 interface TableColumn extends Pick<ColumnChunk, 'type' | 'maxDefinition' | 'listDefinition' | 'codec'> {
   /** [groups × FACTS] */
   readonly chunks: Float64Array;
 }
 
 /**
- * A Parquet file whose columns are known, read a row group at a time. Nothing of its footer is believed: sizes are
- * bounded, and places checked against the file. The file is open only while something is read.
+ * A Parquet file with known columns, read one row group at a time. Its footer is not trusted: sizes are bounded, and
+ * offsets checked against the file. The file is open only while something is read.
  */
 export class ParquetTable {
   private constructor(
@@ -38,8 +38,8 @@ export class ParquetTable {
   ) {}
 
   /**
-   * @param columns must be there, of these types; others may be
-   * @throws Refusal where there is no such file, or it is not as it must be
+   * @param columns must exist with these types; others may exist too
+   * @throws Refusal if there is no such file, or its contents are wrong
    */
   static async open(path: string, columns: Columns): Promise<ParquetTable> {
     return withFile(path, undefined, async (file) => {
@@ -59,15 +59,15 @@ export class ParquetTable {
   }
 
   /**
-   * Columns of a row group, by name.
+   * Columns in a row group, by name.
    *
-   * @throws Refusal where the file is damaged, or is no longer the one that was opened
+   * @throws Refusal if the file is damaged, or has changed since it was opened
    */
   async read<Name extends string>(group: number, names: readonly Name[]): Promise<Record<Name, DecodedColumn>> {
     return this.decode(await this.bytes(group, names), group);
   }
 
-  /** The bytes of columns of a row group, by name, as they are stored. */
+  /** The stored bytes of columns in a row group, by name. */
   bytes<Name extends string>(group: number, names: readonly Name[]): Promise<Record<Name, Uint8Array>> {
     return withFile(this.path, this.size, async (file) => {
       const wanted = names.map((name) => {
@@ -80,11 +80,11 @@ export class ParquetTable {
   }
 
   /**
-   * Rows of columns of a row group.
+   * Rows of columns in a row group.
    *
    * @param bytes from this.bytes
-   * @param range rows of the group; all where it is left out
-   * @throws Refusal where they are damaged
+   * @param range rows of the group; all by default
+   * @throws Refusal if they are damaged
    */
   decode<Name extends string>(
     bytes: Readonly<Record<Name, Uint8Array>>,
@@ -109,10 +109,10 @@ export class ParquetTable {
   }
 }
 
-/** Opens a file for as long as it is used; what goes wrong becomes a sentence about it. */
+/** Opens a file for the duration of `use`; errors become a Refusal about it. */
 async function withFile<T>(path: string, size: number | undefined, use: (file: RegularFile) => Promise<T>): Promise<T> {
   const file = await openRegular(path);
-  if (!file) throw new Refusal(`There is no file ${path}.`, AGAIN, 'explore/no-file');
+  if (!file) throw new Refusal(`${path} does not exist.`, COLLECT_AGAIN, 'explore/no-file');
   try {
     if (size !== undefined && file.size !== size) throw new Error('it was replaced while it was in use');
     return await use(file);
@@ -126,10 +126,10 @@ async function withFile<T>(path: string, size: number | undefined, use: (file: R
 function unreadable(path: string, cause: unknown): Refusal {
   if (cause instanceof Refusal) return cause;
   const why = (cause as Error).message;
-  return new Refusal(`${path} could not be read as Parquet: ${why}.`, AGAIN, 'explore/broken-file', { cause });
+  return new Refusal(`${path} could not be read as Parquet: ${why}.`, COLLECT_AGAIN, 'explore/broken-file', { cause });
 }
 
-const AGAIN = 'Collect the features again (`sae-pipe features`), or fetch the folder again.';
+const COLLECT_AGAIN = 'Collect the features again (`sae-pipe features`), or download the folder again.';
 
 async function footerOf({ handle, size }: RegularFile): Promise<FileMetaData> {
   if (size < 12) throw new Error('it is too short');
@@ -169,7 +169,7 @@ function firstRows({ row_groups: groups }: FileMetaData): Int32Array {
   return firstRow;
 }
 
-/** Type and levels of a column, from the schema, which lists groups before what they hold. */
+/** Type and levels of a column, from the schema, which lists groups before their contents. */
 function shapeOf({ name, type, list }: Columns[number], schema: readonly SchemaElement[]) {
   const at = topLevel(schema).get(name);
   if (at === undefined) throw new Error(`it has no column "${name}"`);
@@ -189,10 +189,10 @@ function shapeOf({ name, type, list }: Columns[number], schema: readonly SchemaE
   return { type: wanted, path, maxDefinition: listDefinition + optional(leaf), listDefinition };
 }
 
-/** Places of the columns in the schema, by name. */
+/** Column positions in the schema, by name. */
 function topLevel(schema: readonly SchemaElement[]): Map<string, number> {
   const places = new Map<string, number>();
-  // Elements that are still to come within those that were begun.
+  // Number of child elements still to come in each open group.
   const open: number[] = [];
   for (const [at, { name, num_children: children = 0 }] of schema.entries()) {
     if (open.length === 1 && !places.has(name)) places.set(name, at);
@@ -232,7 +232,7 @@ function tableColumn(
   return { ...shape, codec: codec === 'UNCOMPRESSED' ? codec : 'SNAPPY', chunks };
 }
 
-/** The bytes of chunks of a row group: in one read where they lie close together. */
+/** The bytes of chunks in a row group: in a single read if they are close together. */
 async function piecesOf(
   file: RegularFile,
   wanted: readonly { readonly start: number; readonly length: number }[],

@@ -1,10 +1,10 @@
 import type { FeatureList, FeatureRow, FeatureScatter, ListColumn, ListQuery, SearchPlace } from './api.js';
 import { USUAL_ROWS } from './list-query.js';
 
-// Lists of features: sorted, filtered and searched in memory. Runs in Node and in the browser, so that static pages list
-// as the server does.
+// Lists of features: sorted, filtered and searched in memory. Runs in Node and in the browser, so that static pages
+// list features exactly like the server.
 
-/** Columns of numbers, NaN where a feature has none. */
+/** Numeric columns, NaN if a feature has no value. */
 export const numberColumns = [
   'frequency',
   'max',
@@ -18,16 +18,16 @@ export const numberColumns = [
 ] as const satisfies readonly ListColumn[];
 export type NumberColumn = (typeof numberColumns)[number];
 
-/** Columns of tokens, the same number per feature; −1 fills up. */
+/** Token columns, a fixed number per feature, padded with −1. */
 export const tokenColumns = ['peakTokens', 'logitTokens'] as const;
 export type TokenColumn = (typeof tokenColumns)[number];
 
-/** What of an SAE's features is in memory. */
+/** The data of an SAE's features held in memory. */
 export interface FeatureColumns {
   readonly features: number;
   /** [features] each. */
   readonly numbers: Readonly<Record<NumberColumn, Float32Array>>;
-  /** [features × some number] each. */
+  /** [features × tokens per feature] each. */
   readonly tokens: Readonly<Record<TokenColumn, Int32Array>>;
 }
 
@@ -36,16 +36,16 @@ interface LabelAndNote {
   readonly note: string | null;
 }
 
-/** Labels as they stand; `version` is another whenever one has changed. */
+/** Current labels; `version` changes whenever one of them does. */
 export interface LabelView {
   readonly version: number;
   readonly byFeature: ReadonlyMap<number, LabelAndNote>;
 }
 
-/** Orders and results that are kept: pages of one list are asked for one after another. */
+/** Max cached orders and results: pages of one list are requested in succession. */
 const KEPT_ORDERS = 6;
 const KEPT_RESULTS = 8;
-/** Features in a scatter, at most. */
+/** Max features in a scatter plot. */
 const MOST_POINTS = 5000;
 
 /** The lists of an SAE's features. */
@@ -93,7 +93,7 @@ export class FeatureLists {
     return [...tokensOf(this.columns, column, feature)].slice(0, most).map((token) => this.vocabulary.text(token));
   }
 
-  /** Features evenly chosen among those that fire: every one, or one in this many in the order of their frequency. */
+  /** Features evenly sampled from those that fire: all, or every n-th by frequency. */
   scatter(): FeatureScatter {
     this.points ??= this.chosenPoints();
     return this.points;
@@ -112,7 +112,7 @@ export class FeatureLists {
     };
   }
 
-  /** All features that a query finds, in its order. */
+  /** All features that match a query, in its order. */
   private found(query: ListQuery): Uint32Array {
     const { q = '', in: place, sort = 'frequency', order = 'desc', alive, labelled, bounds } = query;
     const key = JSON.stringify([q, place, sort, order, alive, labelled, written(bounds), this.labels().version]);
@@ -145,7 +145,7 @@ export class FeatureLists {
     return tests;
   }
 
-  /** 1 where a feature has the text that is searched for. */
+  /** 1 for features that contain the searched text. */
   private matches(q: string, place: SearchPlace | undefined): Uint8Array {
     const { features } = this.columns;
     const matches = new Uint8Array(features);
@@ -173,22 +173,22 @@ export class FeatureLists {
   }
 }
 
-/** Between tokens in the text that is searched: no token holds it, and no search. */
+/** Separator between tokens in the searched text: neither tokens nor searches contain it. */
 const BETWEEN = '\uffff';
 
-/** The model's tokens as they are shown, and which of them hold a text. */
+/** The model's tokens as displayed, and a search in them. */
 export class TokenTexts {
-  /** All of them in lower case, one after another, and where each begins. */
+  /** All of them in lower case, concatenated, and where each begins. */
   private joined: { readonly text: string; readonly starts: Uint32Array } | undefined;
 
   constructor(readonly texts: readonly string[]) {}
 
-  /** Of a token that the model does not have, a name for it: files are not believed. */
+  /** Placeholder for a token that the model does not have: files are not trusted. */
   text(token: number): string {
     return this.texts[token] ?? `token ${token}`;
   }
 
-  /** 1 for each token that holds `q`, in any case; that is nothing else, white space aside, where q stands in quotes. */
+  /** 1 for each token that contains `q`, in any case; if q is in quotes, for each that equals it up to white space. */
   matching(q: string): Uint8Array {
     this.joined ??= joinedTexts(this.texts);
     const { text, starts } = this.joined;
@@ -201,7 +201,7 @@ export class TokenTexts {
       while (starts[token + 1]! <= at) token++;
       const own = text.slice(starts[token]!, starts[token + 1]! - 1);
       if (whole === undefined || own.trim() === wanted) matches[token] = 1;
-      // One place in a token is enough.
+      // One match per token is enough.
       at = text.indexOf(wanted, starts[token + 1]!);
     }
     return matches;
@@ -218,7 +218,7 @@ function joinedTexts(texts: readonly string[]): { text: string; starts: Uint32Ar
   return { text: `${lower.join(BETWEEN)}${BETWEEN}`, starts };
 }
 
-/** The features that pass every test, in their order. */
+/** The features that pass every test, in order. */
 function passing(features: Uint32Array, tests: readonly ((feature: number) => boolean)[]): Uint32Array {
   const found = new Uint32Array(features.length);
   let count = 0;
@@ -250,7 +250,7 @@ function mark(matches: Uint8Array, column: Int32Array, tokens: Uint8Array): void
 const written = (bounds: ListQuery['bounds']) =>
   Object.entries(bounds ?? {}).map(([column, pair]) => [column, ...pair.map(String)]);
 
-/** The value of a key, made where it is missing; of many, those that were used last are kept. */
+/** The value of a key, computed if missing; keeps the most recently used ones. */
 function kept<T>(values: Map<string, T>, key: string, most: number, make: () => T): T {
   const value = values.get(key) ?? make();
   values.delete(key);
@@ -262,12 +262,12 @@ function kept<T>(values: Map<string, T>, key: string, most: number, make: () => 
   return value;
 }
 
-/** Bits that a pass of the sort looks at. */
+/** Bits per pass of the radix sort. */
 const DIGIT = 11;
 
 /**
- * Indices in the order of their values, equal ones by index, NaN last: a radix sort of the floats' bits, which takes a
- * tenth of the time of a comparison per pair.
+ * Indices sorted by value, ties by index, NaN last: a radix sort on the floats' bits, ten times as fast as a comparison
+ * sort.
  */
 export function sortedOrder(values: Float32Array, order: 'asc' | 'desc'): Uint32Array {
   const { length } = values;

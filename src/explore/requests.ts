@@ -13,14 +13,14 @@ import {
   type SteerRequest,
 } from './steering-api.js';
 
-// What pages send, checked: of exactly the keys that are known, within their bounds, and of what the folder has.
+// Validates requests of the pages: only known keys, within bounds, and referring to what the folder contains.
 
 type Saes = ExploredFolder['saes'];
 
 const feature = z.number().int().nonnegative();
 const text = z.string().min(1).max(MOST_TRIED_TEXT);
 
-const STRENGTH = 'not a number that a float32 holds';
+const STRENGTH = 'not a number within the range of float32';
 
 const labelRequest = z.strictObject({
   sae: z.string(),
@@ -93,7 +93,7 @@ export function attributeRequestOf(body: unknown, { saes, record }: ExploredFold
   exploredSae(request.sae, saes);
   const { vocabulary } = record.model;
   if (request.token !== null && request.token >= vocabulary)
-    throw new NotTaken(404, `The model has no token ${request.token}: it has ${vocabulary}.`);
+    throw new NotTaken(404, `The model has no token ${request.token}: its vocabulary has ${vocabulary}.`);
   return request;
 }
 

@@ -9,41 +9,41 @@ import { askedList, WrongQuery } from './list-query.js';
 import { attributeRequestOf, checkFeature, labelRequestOf, steerRequestOf, textRequestOf } from './requests.js';
 import type { AttributeEvent, AttributeRequest, SteerEvent, SteerRequest } from './steering-api.js';
 
-/** A file of the pages: the browser's side of them. */
+/** A static file of the pages: the browser's side. */
 export interface SiteFile {
   readonly body: Uint8Array;
   readonly type: string;
 }
 
-/** What runs texts through the model. */
+/** Runs texts through the model. */
 export interface TextTrial {
   status(): ExploreStatus;
-  /** @throws NotTaken where too many wait, Refusal where the model cannot be opened */
+  /** @throws NotTaken if too many are waiting, Refusal if the model cannot be opened */
   tryText(request: TextRequest): Promise<TextReply>;
 }
 
 /**
- * Events of something that is computed while it is read; whoever is given it calls it once.
+ * Events of a computation that runs while it is read; to be called once.
  *
- * @param tell resolves when the event is read, or nobody reads any more
+ * @param tell resolves when the event has been read, or nobody reads any more
  * @param gone aborted when nobody reads any more
  */
 export type EventsOf<E> = (tell: (event: E) => Promise<void>, gone: AbortSignal) => Promise<void>;
 
-/** What continues texts with features changed, and finds the features that made a token likely. */
+/** Steers texts and attributes logits to features. */
 export interface Steering {
-  /** @throws NotTaken where too many wait */
+  /** @throws NotTaken if too many are waiting */
   steer(request: SteerRequest): EventsOf<SteerEvent>;
-  /** @throws NotTaken where too many wait */
+  /** @throws NotTaken if too many are waiting */
   attribute(request: AttributeRequest): EventsOf<AttributeEvent>;
 }
 
-/** What a server of pages has. */
+/** The parts of a page server. */
 export interface SiteParts {
   readonly explorer: ExploredFolder;
-  /** By path, without the leading slash; index.html is also the page itself. */
+  /** By path, without the leading slash; index.html is also served at /. */
   readonly files: ReadonlyMap<string, SiteFile>;
-  /** Why labels cannot be saved; null where they can. */
+  /** Why labels cannot be saved; null if they can. */
   readonly readOnly: string | null;
   /** Null without --model. */
   readonly trial: TextTrial | null;
@@ -51,10 +51,10 @@ export interface SiteParts {
   readonly steering: Steering | null;
 }
 
-/** Bytes of the body of a POST, at most. */
+/** Max bytes of a POST body. */
 const MOST_BODY = 2 ** 17;
 
-/** Answers the requests of the pages. Nothing of a request reaches the file system but the number of a feature. */
+/** Answers the requests of the pages. The only part of a request that reaches the file system is a feature number. */
 export class ExploreSite {
   constructor(private readonly parts: SiteParts) {}
 
@@ -123,13 +123,13 @@ export class ExploreSite {
 
   private async text(body: unknown): Promise<TextReply> {
     const { trial, explorer } = this.parts;
-    if (!trial) throw new NotTaken(409, 'Texts are tried where explore is given a model: add --model.');
+    if (!trial) throw new NotTaken(409, 'Running texts requires a model: restart explore with --model.');
     return trial.tryText(textRequestOf(body, explorer.saes));
   }
 
   private steering(): Steering {
     const { steering } = this.parts;
-    if (!steering) throw new NotTaken(409, 'Texts are steered where explore is given a model: add --model.');
+    if (!steering) throw new NotTaken(409, 'Steering requires a model: restart explore with --model.');
     return steering;
   }
 
@@ -152,13 +152,13 @@ const lines = <E>(events: EventsOf<E>): StreamedReply => ({
 const failure = (status: number, error: string, remedy: string | null = null): HttpReply =>
   json({ error, remedy } satisfies ExploreError, status);
 
-const NOWHERE = 'There is nothing here; the page is at /.';
+const NOWHERE = 'Not found; the page is at /.';
 const NOTHING = failure(404, NOWHERE);
 
-/** The reply for what went wrong; of what nobody expected, nothing is told. */
+/** The reply for an error; unexpected errors are not disclosed. */
 function failureOf(error: unknown): HttpReply {
   if (error instanceof WrongQuery) return failure(400, error.message);
-  // What was not read of a request's body would be taken for the next request.
+  // The unread rest of a request's body would be taken for the next request.
   if (error instanceof NotTaken) return { ...failure(error.status, error.message), headers: { Connection: 'close' } };
   if (error instanceof Refusal) return failure(500, error.message, error.remedy ?? null);
   return failure(500, 'This could not be computed.');
@@ -167,9 +167,9 @@ function failureOf(error: unknown): HttpReply {
 /**
  * Serves the pages of a folder of features on 127.0.0.1.
  *
- * @param policy what a browser may do with them (Content-Security-Policy)
- * @param port 0: any that is free
- * @throws Refusal where the port cannot be had
+ * @param policy Content-Security-Policy
+ * @param port 0: any free port
+ * @throws Refusal if the port is not available
  */
 export function serveFeatures(
   parts: SiteParts,

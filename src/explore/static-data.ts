@@ -1,21 +1,24 @@
 import { type FeatureColumns, numberColumns, tokenColumns } from './query.js';
 
-// Where static pages have their data, and how. Runs in Node and in the browser.
+// Paths and formats of the data of static pages. Runs in Node and in the browser.
 
-/** Features of a pack. */
+/** Features per pack. */
 export const PACKED = 64;
 
-/** Texts of all tokens, by number: a list. */
+/** Texts of all tokens as a list, by id. */
 export const VOCABULARY_PATH = 'data/vocabulary.json';
 
-/** The pack that holds a feature: a list of FeaturePage, gzipped; what a server unpacks on its way begins otherwise. */
+/**
+ * The pack with a feature: a gzipped list of FeaturePage; if a server decompresses it in transit, it begins
+ * differently.
+ */
 export const packPath = (sae: string, feature: number, packed = PACKED): string =>
   `data/${sae}/features/pack-${Math.floor(feature / packed)}.json.gz`;
 
 /** Columns of a list, little-endian: float32 [features], or int32 [features × tokens]. */
 const columnPath = (sae: string, column: string) => `data/${sae}/columns/${column}.bin`;
 
-/** The files of the columns, by path. */
+/** The column files, by path. */
 export function columnFiles(sae: string, { numbers, tokens }: FeatureColumns): [path: string, bytes: Uint8Array][] {
   const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array | Int32Array) =>
     new Uint8Array(buffer, byteOffset, byteLength);
@@ -28,8 +31,8 @@ export function columnFiles(sae: string, { numbers, tokens }: FeatureColumns): [
 /**
  * The columns from their files.
  *
- * @param bytesAt reads a file; told how many have been read, and of how many
- * @throws Error where a file does not have a value for every feature
+ * @param bytesAt reads a file; called with the number of files read so far, and in total
+ * @throws Error if a file does not have a value for every feature
  */
 export async function columnsFromFiles(
   { name: sae, dSae: features }: { readonly name: string; readonly dSae: number },

@@ -12,15 +12,15 @@ import { type ExploredFolder, type ExploredSae, indexOf } from './explorer.js';
 import { pageFiles } from './page.js';
 import { columnFiles, PACKED, packPath, VOCABULARY_PATH } from './static-data.js';
 
-/** Says that what lies next to it was written here, so that it may be replaced. */
+/** Marks a directory as written here, so that it may be replaced. */
 const MARK_FILE = 'sae-pipe-pages.json';
 const MARK = `${JSON.stringify({ format: 'sae-pipe pages', version: 1 })}\n`;
-/** Written last: pages that have it are whole. */
+/** Written last: pages that have it are complete. */
 const RESULT = 'index.html';
 
 const NOTHING_LIVE = { list: false, labels: false, text: false } as const;
 
-/** Where static pages are written, and how. */
+/** Where and how to write static pages. */
 interface StaticPages {
   readonly out: string;
   readonly overwrite: boolean;
@@ -28,9 +28,9 @@ interface StaticPages {
 }
 
 /**
- * Writes the pages of a folder of features, and what they show, as files for any plain web server.
+ * Writes the pages of a folder of features and their data as files for any plain web server.
  *
- * @throws Refusal where the directory holds anything else, or cannot be written
+ * @throws Refusal if the directory contains anything else, or is not writable
  */
 export async function writeStaticPages(
   explorer: ExploredFolder,
@@ -60,7 +60,7 @@ export async function writeStaticPages(
 
 export type Write = (path: string, content: string | Uint8Array) => Promise<void>;
 
-/** Writes files below a directory, and makes the directories that they lie in. */
+/** Writes files below a directory, creating subdirectories. */
 export function writerInto(out: string): Write {
   const made = new Set<string>();
   return async (path, content) => {
@@ -88,23 +88,23 @@ async function writeSae(
     for (let j = first; j < Math.min(record.d_sae, first + PACKED); j++) pack.push(await pages.page(j));
     await write(packPath(name, first), gzipSync(JSON.stringify(pack)));
     progress.update(first + pack.length);
-    if (await heard(stop)) throwIfStopped(stop, 'the pages are not whole; the same command writes them anew.');
+    if (await heard(stop)) throwIfStopped(stop, 'the pages are incomplete; the same command writes them again.');
   }
   progress.end();
 }
 
-/** Names say little: somebody's own site has an index.html and data, too. */
+/** Names are not enough: someone's own site has an index.html and data, too. */
 async function requirePages(out: string): Promise<void> {
   const here = (name: string) => readTextFile(join(out, name), undefined, 2 ** 24).catch(() => '');
   if ((await here(MARK_FILE)) === MARK || (await here(RESULT)) === null) return;
   throw new Refusal(
-    `${out} holds pages that this command did not write.`,
+    `${out} contains pages that this command did not write.`,
     'Choose another directory; --overwrite deletes only its own files.',
     'disk/foreign-files',
   );
 }
 
-/** What a page of a few features has in it, by the paths at which a server would have it. */
+/** The data of a page with a few features, by the paths at which a server would have it. */
 export async function embeddedData(
   explorer: ExploredFolder,
   only: Readonly<Record<string, readonly number[]>>,

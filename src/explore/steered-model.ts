@@ -24,10 +24,10 @@ import {
   type SteerRequest,
 } from './steering-api.js';
 
-/** Tokens that a graph has room for, at least; more are a power of two, so that the next text finds one open. */
+/** Min tokens that a graph has room for; larger graphs use powers of two, so that the next text can reuse them. */
 const LEAST_ROOM = 256;
 
-/** What is open to continue texts with one SAE. */
+/** The open session for continuing texts with one SAE. */
 interface OpenStepper {
   readonly sae: string;
   readonly longest: number;
@@ -36,7 +36,7 @@ interface OpenStepper {
 
 type Tell = (event: SteerEvent) => void;
 
-/** A model whose texts are continued with features of one SAE changed; SAEs are opened as they are asked for. */
+/** A model for continuing texts with features of one SAE changed; SAEs are opened on demand. */
 export class SteeredModel {
   private open: OpenStepper | undefined;
   private readonly saes = new Map<string, SteeredSae>();
@@ -47,7 +47,7 @@ export class SteeredModel {
     private readonly placement: Placement,
   ) {}
 
-  /** @throws Refusal where the model cannot be opened, or is not the one that the features were collected from */
+  /** @throws Refusal if the model cannot be opened, or is not the one that the features were collected from */
   static async open(settings: ModelSettings): Promise<SteeredModel> {
     const checkpoint = await openExploredModel(settings);
     const model = await openTextModel(checkpoint, bosOf(settings.record));
@@ -55,10 +55,10 @@ export class SteeredModel {
   }
 
   /**
-   * Continues a text without the changes and with them, telling both as they come.
+   * Continues a text with and without the changes, sending both as they are generated.
    *
-   * @returns why each ended; null where nobody listens any more
-   * @throws Refusal where the text is too long, an SAE is another one, or logits are not finite
+   * @returns why each ended; null if nobody is listening any more
+   * @throws Refusal if the text is too long, an SAE has changed, or logits are not finite
    */
   async steer(request: SteerRequest, tell: Tell, audience: Audience): Promise<Both<SteeredEnding> | null> {
     const { model, placement } = this;
@@ -77,7 +77,7 @@ export class SteeredModel {
       stepper,
       rows.map((row, i) => ({
         ...{ tokens, changes: row, notFinite: refusals[i]! },
-        // The same choices at random for both.
+        // The same random choices for both.
         choose: tokenChooser({ temperature, seed }, 0),
       })),
       {
@@ -96,7 +96,7 @@ export class SteeredModel {
     return { unsteered: continued[0]!.ending, steered: continued[1]!.ending };
   }
 
-  /** Token from which on features count: not a BOS at the beginning. */
+  /** First token with features: after a leading BOS. */
   private get first(): number {
     return this.model.tokenizer.prependBos ? 1 : 0;
   }
@@ -107,10 +107,10 @@ export class SteeredModel {
   }
 
   /**
-   * Which features made the logit of what follows a token of a text.
+   * Which features contributed to the next-token logit at a token of a text.
    *
-   * @returns null where nobody listens any more
-   * @throws Refusal where the text has no such token, or an SAE is another one
+   * @returns null if nobody is listening any more
+   * @throws Refusal if the text has no such token, or an SAE has changed
    */
   async attribute(
     request: AttributeRequest,
@@ -122,13 +122,13 @@ export class SteeredModel {
     const most = Math.min(all.length, MOST_ATTRIBUTED_TOKENS, this.model.checkpoint.config.maxContext);
     if (at >= most) {
       throw new Refusal(
-        `What follows token ${at} cannot be attributed: the text has ${all.length} tokens, and those before ${most} can be chosen.`,
+        `The prediction at token ${at} cannot be attributed: the text has ${all.length} tokens, and only those before ${most} can be chosen.`,
         'Choose an earlier token, or shorten the text.',
         'generate/positions',
       );
     }
     tell({ kind: 'opening' });
-    // Its graphs are others: the model is not open twice.
+    // It uses other graphs: close this session first, so that the model is not open twice.
     await this.close();
     const saes = [await this.steeredSae(sae)];
     if (audience.signal !== undefined) return null;
@@ -139,7 +139,7 @@ export class SteeredModel {
     return attributeText(about, this.first, request, tell, audience);
   }
 
-  /** @throws Refusal where there are too many of them */
+  /** @throws Refusal if there are too many of them */
   private tokensOf({ text, tokens: more }: SteerRequest): number[] {
     const { maxContext } = this.model.checkpoint.config;
     const tokens = promptTokens(this.model, text);
@@ -147,16 +147,16 @@ export class SteeredModel {
     if (tokens.length <= most) return tokens;
     const bound =
       most === MOST_PROMPT_TOKENS
-        ? `at most ${MOST_PROMPT_TOKENS} are steered here`
-        : `the model has ${maxContext} positions for it and the ${more} that are to follow`;
+        ? `at most ${MOST_PROMPT_TOKENS} can be steered here`
+        : `the model has only ${maxContext} positions for it and the ${more} new ones`;
     throw new Refusal(
-      `The text has ${tokens.length} tokens, and ${bound}.`,
-      'Shorten the text, or ask for fewer tokens.',
+      `The text has ${tokens.length} tokens, but ${bound}.`,
+      'Shorten the text, or generate fewer tokens.',
       'generate/prompt-too-long',
     );
   }
 
-  /** What continues texts of this many tokens; null where nobody listens any more. */
+  /** The session for texts of this many tokens; null if nobody is listening any more. */
   private async stepperFor(sae: string, tokens: number, tell: Tell, audience: Audience): Promise<Stepper | null> {
     if (audience.signal !== undefined) return null;
     if (this.open?.sae === sae && this.open.longest >= tokens) return this.open.stepper;
@@ -179,7 +179,7 @@ export class SteeredModel {
     const { record } = this.settings;
     const sae = record.saes.find(({ folder }) => folder === name)!;
     const directory = await directoryOfSae(this.settings, sae);
-    // The model is known to be that of the features; whether it was the SAE's, `features` has asked.
+    // The model is known to match the features; whether it matches the SAE was checked by `features`.
     const asked = { hook: sae.hook, model: record.model.name, anyModel: true };
     const { files, unchanged, hook, input } = await openCandidate(sae.path, asked, this.model.checkpoint, directory);
     checkSameSae(directory, unchanged.digest, sae);

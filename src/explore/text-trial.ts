@@ -6,14 +6,14 @@ import { ModelThread } from './model-thread.js';
 import type { TextTrial } from './site.js';
 import type { TriedText } from './tried-model.js';
 
-/** Texts that wait, at most. */
+/** Max number of waiting texts. */
 const MOST_WAITING = 16;
 
-/** Tries texts in a separate thread, one after another; the model opens with the first. */
+/** Runs texts in a separate thread, one after another; the model opens with the first. */
 export class ThreadedTrial implements TextTrial {
   private readonly thread: ModelThread<TextRequest, TriedText>;
   private waiting = 0;
-  /** The text that was asked for last: the next one begins after it. */
+  /** The last requested text: the next one starts after it. */
   private before: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -29,7 +29,7 @@ export class ThreadedTrial implements TextTrial {
   }
 
   async tryText(request: TextRequest): Promise<TextReply> {
-    if (this.waiting >= MOST_WAITING) throw new NotTaken(503, 'Too many texts wait already; try again in a moment.');
+    if (this.waiting >= MOST_WAITING) throw new NotTaken(503, 'Too many texts are waiting; try again in a moment.');
     this.waiting++;
     const turn = this.before.then(() => this.thread.ask(request));
     this.before = turn.catch(() => {});
@@ -40,7 +40,7 @@ export class ThreadedTrial implements TextTrial {
     }
   }
 
-  /** Ends the thread, after the text that it computes. */
+  /** Ends the thread, after its current text. */
   close(): Promise<void> {
     return this.thread.close();
   }

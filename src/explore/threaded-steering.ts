@@ -16,24 +16,24 @@ import type {
 } from './steering-api.js';
 import { Turns } from './turns.js';
 
-/** Requests that are computed or wait, at most. */
+/** Max requests running or waiting. */
 const MOST_WAITING = 32;
-/** Milliseconds without a request after which the model is closed. */
+/** Idle milliseconds after which the model is closed. */
 const IDLE = 5 * 60_000;
 
-/** What the thread is asked for; `memory` is that of its Audience. */
+/** Requests to the thread; `memory` belongs to its Audience. */
 export type ModelJob = { readonly memory: SharedArrayBuffer } & (
   | { readonly kind: 'steer'; readonly request: SteerRequest }
   | { readonly kind: 'attribute'; readonly request: AttributeRequest }
 );
-/** What it tells before its answer. */
+/** Messages sent before the reply. */
 export type ModelNews = SteerEvent | AttributionNews;
 type ModelAnswer = Both<SteeredEnding> | FoundEffects | null;
 type ModelEvent = SteerEvent | AttributeEvent;
 
 /**
- * Steers texts and attributes logits in a separate thread, one after another; the model opens with the first, and
- * closes when nobody has asked for a while. What nobody reads any more is not computed.
+ * Steers texts and attributes logits in a separate thread, one request after another; the model opens with the first,
+ * and closes after a while without requests. Computation stops when nobody reads the results.
  */
 export class ThreadedSteering implements Steering {
   private readonly turns = new Turns(MOST_WAITING);
@@ -49,17 +49,17 @@ export class ThreadedSteering implements Steering {
     this.thread = new ModelThread('steer-worker.js', explorer, settings, { idle, told });
   }
 
-  /** Is the model open, or does it open? */
+  /** Is the model open, or opening? */
   get model(): 'closed' | 'opening' | 'ready' {
     return this.thread.model;
   }
 
-  /** Requests that are computed or wait. */
+  /** Number of requests running or waiting. */
   get waiting(): number {
     return this.turns.length;
   }
 
-  // A job of one kind tells events of that kind.
+  // A job of one kind sends events of that kind.
 
   steer(request: SteerRequest): EventsOf<SteerEvent> {
     return this.inTurn({ kind: 'steer', request }) as EventsOf<SteerEvent>;
@@ -69,7 +69,7 @@ export class ThreadedSteering implements Steering {
     return this.inTurn({ kind: 'attribute', request }) as EventsOf<AttributeEvent>;
   }
 
-  /** Ends the thread, after what it computes. */
+  /** Ends the thread, after its current computation. */
   close(): Promise<void> {
     return this.thread.close();
   }
@@ -131,9 +131,9 @@ export class ThreadedSteering implements Steering {
 type Unheard<T> = T extends unknown ? Omit<T, 'memory'> : never;
 
 const inLine = (ahead: number) =>
-  `Waiting for the model: ${ahead === 1 ? '1 other request comes' : `${ahead} other requests come`} first.`;
+  `Waiting for the model: ${ahead === 1 ? '1 other request is' : `${ahead} other requests are`} ahead.`;
 
-/** What is told of an error; of what nobody expected, nothing. */
+/** The event for an error; unexpected errors are not disclosed. */
 function failed(error: unknown): FailedEvent {
   if (error instanceof Refusal) return { kind: 'failed', error: error.message, remedy: error.remedy ?? null };
   return { kind: 'failed', error: 'This could not be computed.', remedy: null };

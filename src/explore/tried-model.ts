@@ -11,26 +11,26 @@ import { openSameSae } from '../sae/saelens.js';
 import type { TextRequest } from './api.js';
 import { bosOf, checkSameSae, directoryOfSae, type ModelSettings, openExploredModel } from './explored-model.js';
 
-/** What a text gives, in numbers. */
+/** The results for a text, in numeric form. */
 export interface TriedText {
   readonly tokens: readonly number[];
   readonly counted: readonly boolean[];
   readonly cut: boolean;
   readonly saes: readonly {
     readonly sae: string;
-    /** Positions that it leaves out for their norm. */
+    /** Positions left out because of their norm. */
     readonly long: readonly number[];
     readonly top: readonly (readonly [feature: number, value: number][])[];
   }[];
   readonly heat: readonly number[] | null;
 }
 
-/** Tokens of a context that most texts fit into: a pass costs what its context does, however short the text. */
+/** Context lengths, one of which fits most texts: a pass costs as much as its context, however short the text. */
 const SHORT = 128;
-/** Features per token where it is not said. */
+/** Features per token by default. */
 const USUAL_COUNT = 5;
 
-/** A model that texts are tried on, up to the hooks of the SAEs; each SAE is opened when it is first asked for. */
+/** A model for running texts, up to the SAEs' hooks; each SAE is opened on first use. */
 export class TriedModel {
   private pass: { readonly context: number; readonly run: ForwardPass } | undefined;
   private readonly encoders = new Map<string, Promise<Encoder>>();
@@ -42,7 +42,7 @@ export class TriedModel {
     private readonly leftOut: LeftOut,
   ) {}
 
-  /** @throws Refusal where the model cannot be opened, or is not the one that the features were collected from */
+  /** @throws Refusal if the model cannot be opened, or is not the one that the features were collected from */
   static async open(settings: ModelSettings): Promise<TriedModel> {
     const { directory, record } = settings;
     const checkpoint = await openExploredModel(settings);
@@ -53,7 +53,7 @@ export class TriedModel {
   }
 
   /**
-   * @throws Refusal where an SAE is not there any more, or was changed since its features were collected
+   * @throws Refusal if an SAE is missing, or has changed since its features were collected
    */
   async run({ text, saes, count = USUAL_COUNT, feature }: TextRequest): Promise<TriedText> {
     const { record } = this.settings;
@@ -90,19 +90,19 @@ export class TriedModel {
     for (const encoder of this.encoders.values()) await (await encoder.catch(() => undefined))?.release();
   }
 
-  /** The tokens of a text as a context holds them, and which of them count. */
+  /** The tokens of a text that fit in a context, and which of them count. */
   private encode(text: string) {
     const { tokenizer, leftOut } = this;
     const most = Math.min(this.settings.record.context, this.checkpoint.config.maxContext);
     const document = tokenizer.begin('the text');
     const ids = [...document.push(text), ...document.end()].flatMap((part) => [...part]);
-    // Of a context's own BOS there is one, as where features are collected.
+    // With the BOS that contexts begin with, as when features are collected.
     if (tokenizer.prependBos && ids[0] !== tokenizer.bosTokenId) ids.unshift(tokenizer.bosTokenId);
     const tokens = ids.slice(0, most);
     return { tokens, counted: tokens.map((token) => !isLeftOut(token, leftOut)), cut: ids.length > most };
   }
 
-  /** x of the tokens that count at each hook, by its name: float32 [tokens, width]; and |x| of each. */
+  /** x of the counted tokens at each hook, by name: float32 [tokens, width]; and |x| of each. */
   private async activations(tokens: readonly number[]): Promise<Map<string, HookRows>> {
     const { leftOut } = this;
     const hooks = this.hooks();
@@ -110,7 +110,7 @@ export class TriedModel {
     const none = new Float32Array(0);
     if (counted === 0) return new Map(hooks.map(({ name }) => [name, { rows: none, norms: none }]));
     const { context, run } = await this.passFor(tokens.length);
-    // What follows a token does not change it: the rest is filled with whatever is at hand, and left out by the limit.
+    // Causal attention: padding after the tokens does not change them; the limit excludes it.
     const filled = Int32Array.from({ length: context }, (_, i) => tokens[i] ?? tokens[0]!);
     const padded: Context = { index: 0, tokens: filled, documents: new Uint32Array(context) };
     const { rows, norms } = await run.run([padded], leftOut, counted);
@@ -155,27 +155,27 @@ export class TriedModel {
   }
 }
 
-/** Activations of a hook, and their norms. */
+/** Activations at a hook, and their norms. */
 interface HookRows {
   readonly rows: Float32Array;
   readonly norms: Float32Array;
 }
 
-/** Rows that are left out for their norm. */
+/** Rows left out because of their norm. */
 function longRows(norms: Float32Array, limit: FeaturesOfSae['norm_limit']): number[] {
   if (!limit) return [];
   return [...norms.keys()].filter((row) => norms[row]! > limit.multiple * limit.median);
 }
 
-/** The strongest features at each token, and one feature at all of them. */
+/** The strongest features at each token, and one feature at all tokens. */
 class SaeFinding {
   readonly top: [number, number][][];
   readonly heat: number[];
-  /** Positions that are left out for their norm. */
+  /** Positions left out because of their norm. */
   readonly long: number[];
   private readonly positions: number[];
 
-  /** @param tokens which count, and which of those that do are too long, by their place among them */
+  /** @param tokens which count, and which of the counted ones are too long, by index among them */
   constructor(
     { counted, long }: { readonly counted: readonly boolean[]; readonly long: readonly number[] },
     private readonly dSae: number,
@@ -188,7 +188,7 @@ class SaeFinding {
     this.long = long.map((row) => this.positions[row]!);
   }
 
-  /** Takes f [rows, d_sae] of the tokens that count, from `first` on. */
+  /** Adds f [rows, d_sae] of the counted tokens, from `first` on. */
   take(f: Float32Array, first: number): void {
     for (let row = 0; row < f.length / this.dSae; row++) {
       const position = this.positions[first + row]!;

@@ -1,26 +1,26 @@
 import { NotTaken } from '../http/json-body.js';
 
-/** Takes turns: one at a time, in the order in which they came; whoever waits is told how many come first. */
+/** A queue: one request at a time, in order of arrival; those waiting are told how many are ahead. */
 export class Turns {
-  /** The first has its turn. */
+  /** The first is active. */
   private readonly line: Turn[] = [];
 
-  /** @param most turns that are taken or waited for at a time */
+  /** @param most max number of active and waiting requests */
   constructor(private readonly most: number) {}
 
-  /** Those that are taken or waited for. */
+  /** The active and waiting requests. */
   get length(): number {
     return this.line.length;
   }
 
   /**
-   * Goes to the end of the line. Whoever is given a turn calls its `leave` in the end.
+   * Joins the queue. The caller must call `leave` on the result in the end.
    *
-   * @throws NotTaken where the line is full
+   * @throws NotTaken if the queue is full
    */
   enter(): Turn {
     if (this.line.length >= this.most)
-      throw new NotTaken(503, `${this.most} requests wait for the model already; try again in a moment.`);
+      throw new NotTaken(503, `${this.most} requests are already waiting for the model; try again in a moment.`);
     const turn = new Turn((leaving) => this.remove(leaving));
     this.line.push(turn);
     turn.moveTo(this.line.length - 1);
@@ -35,7 +35,7 @@ export class Turns {
   }
 }
 
-/** A place in the line. */
+/** A place in the queue. */
 export class Turn {
   private ahead = 0;
   private moved: (ahead: number) => void = () => {};
@@ -43,11 +43,11 @@ export class Turn {
   constructor(private readonly remove: (turn: Turn) => void) {}
 
   /**
-   * Waits until nobody comes first any more.
+   * Waits until this request is first.
    *
-   * @param told told how many come first, at once and whenever these are fewer
-   * @param gone aborted where nobody waits any more
-   * @returns whether it is this one's turn
+   * @param told called with the number of requests ahead, at once and whenever it decreases
+   * @param gone aborted when nobody waits any more
+   * @returns whether its turn has come
    */
   begins(told: (ahead: number) => void, gone: AbortSignal): Promise<boolean> {
     return new Promise((resolve) => {
@@ -71,7 +71,7 @@ export class Turn {
     this.remove(this);
   }
 
-  /** For Turns. */
+  /** Called by Turns. */
   moveTo(ahead: number): void {
     this.ahead = ahead;
     this.moved(ahead);

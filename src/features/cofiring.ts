@@ -1,31 +1,31 @@
 import type { Entries } from './entries.js';
 
-/** Tokens that co-firing is measured on, about: those of every s-th context. */
+/** Approximate number of tokens to measure co-firing on: those of every s-th context. */
 const SAMPLED_TOKENS = 200_000;
-/** Entries kept of them, at most. */
+/** Max entries in the sample. */
 export const MOST_SAMPLED = 2 ** 25;
-/** Pairs of entries of one token that are added up, at most: about half a minute. Dense SAEs have many. */
+/** Max pairs of entries of one token to accumulate: about half a minute. Dense SAEs have many. */
 export const MOST_SAMPLED_PAIRS = 2 ** 33;
 
-/** Features between two looks at the stop request. */
+/** Features between two checks of the stop request. */
 const BETWEEN = 16;
 
 /** s: every s-th context is sampled. */
 export const samplingStep = (tokens: number): number => Math.ceil(tokens / SAMPLED_TOKENS);
 
-/** What a feature fires together with, the largest correlation first. */
+/** The features that fire together with a feature, by descending correlation. */
 export interface Cofiring {
   readonly features: number[];
   readonly correlations: number[];
-  /** Tokens on which both fire. */
+  /** Number of tokens on which both fire. */
   readonly tokens: number[];
 }
 
-/** The arrays of a sample, as they lie on disk. */
+/** The arrays of a sample, as stored on disk. */
 interface SampleArrays {
   readonly features: Int32Array;
   readonly values: Float32Array;
-  /** Where the entries of each token end. */
+  /** End of each token's entries. */
   readonly ends: Uint32Array;
 }
 
@@ -36,9 +36,9 @@ export class CofiringSample {
   private entries = 0;
   private ends: Uint32Array = new Uint32Array(2 ** 10);
   private pairs = 0;
-  /** Tokens in it. */
+  /** Number of tokens in it. */
   tokens = 0;
-  /** Is it full? Nothing is added from then on. */
+  /** Is it full? If so, nothing more is added. */
   full = false;
 
   constructor(
@@ -48,7 +48,7 @@ export class CofiringSample {
   ) {}
 
   /**
-   * Adds a context, or none of it where that is too much.
+   * Adds a context; if it does not fit, none of it.
    *
    * @param counted positions that count, ascending; entries at others are left out
    */
@@ -77,7 +77,7 @@ export class CofiringSample {
     this.pairs += pairs;
   }
 
-  /** What is in it, for a state on disk. */
+  /** Its contents, for a state on disk. */
   arrays(): SampleArrays {
     const { entries, tokens } = this;
     return {
@@ -87,7 +87,7 @@ export class CofiringSample {
     };
   }
 
-  /** Takes what `arrays` gave. */
+  /** Restores the result of `arrays`. */
   restore({ features, values, ends }: SampleArrays, full: boolean): void {
     this.features = features;
     this.values = values;
@@ -99,11 +99,11 @@ export class CofiringSample {
   }
 
   /**
-   * Pearson correlations over the tokens of the sample: for each feature the `most` largest above 0, of the features that
-   * fire together with it anywhere; of equals the lower one comes first.
+   * Pearson correlations over the tokens of the sample: for each feature the `most` largest positive ones, among the
+   * features that fire together with it anywhere; ties go to the lower feature number.
    *
-   * @param between is waited for now and then, with the number of features that are done
-   * @returns what a feature fires together with
+   * @param between awaited now and then, with the number of features done
+   * @returns the co-firing features of each feature
    */
   async correlations(most: number, between: (done: number) => Promise<void>): Promise<(feature: number) => Cofiring> {
     const { dSae } = this;
@@ -133,7 +133,7 @@ export class CofiringSample {
   }
 }
 
-/** Of each feature the others with the largest correlation. */
+/** The features with the largest correlation, for each feature. */
 class BestPairs {
   private readonly count: Uint8Array;
   private readonly features: Int32Array;
@@ -150,7 +150,7 @@ class BestPairs {
     this.tokens = new Int32Array(dSae * most);
   }
 
-  /** Takes feature k into the list of feature j, where it belongs there. */
+  /** Inserts feature k into the list of feature j, if it belongs there. */
   add(j: number, k: number, correlation: number, tokens: number): void {
     const { most, features, correlations } = this;
     const base = j * most;
@@ -180,16 +180,18 @@ class BestPairs {
   }
 }
 
-/** Sums over all pairs of features that fire on one token, feature by feature, by way of the tokens that each fires on. */
+/**
+ * Sums over all pairs of features that fire on the same token, feature by feature, via the tokens on which each fires.
+ */
 class PairSums {
-  /** Entries by feature: those of j from starts[j] to starts[j + 1], with their place in the sample and their token. */
+  /** Entries by feature: those of j from starts[j] to starts[j + 1], with their index in the sample and their token. */
   private readonly starts: Uint32Array;
   private readonly entryOf: Uint32Array;
   private readonly tokenOf: Uint32Array;
-  /** Of each feature. */
+  /** Per feature. */
   private readonly mean: Float64Array;
   private readonly deviation: Float64Array;
-  /** Σ f_j f_k and the number of tokens on which both fire, of the feature j that is asked for. */
+  /** Σ f_j f_k and the number of tokens on which both fire, for the current feature j. */
   private readonly products: Float64Array;
   private readonly together: Int32Array;
 
@@ -225,7 +227,7 @@ class PairSums {
     this.together = new Int32Array(dSae);
   }
 
-  /** Adds the pairs of j and features above it to the lists of both. */
+  /** Adds the pairs of j and later features to the lists of both. */
   addPairs(j: number, best: BestPairs): void {
     const { products, together, mean, deviation } = this;
     const tokens = this.sample.ends.length;
@@ -241,7 +243,7 @@ class PairSums {
     }
   }
 
-  /** Fills `products` and `together`; returns the features above j for which they are not 0. */
+  /** Fills `products` and `together`; returns the features above j for which they are nonzero. */
   private sumPairs(j: number): number[] {
     const { products, together, entryOf, tokenOf } = this;
     const { features, values, ends } = this.sample;
@@ -250,7 +252,7 @@ class PairSums {
       const entry = entryOf[at]!;
       const value = values[entry]!;
       const end = ends[tokenOf[at]!]!;
-      // The features of a token ascend.
+      // Features within a token are ascending.
       for (let i = entry + 1; i < end; i++) {
         const feature = features[i]!;
         if (together[feature]! === 0) touched.push(feature);

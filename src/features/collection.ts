@@ -11,12 +11,12 @@ import { Entries, SortedEntries, scanRows } from './entries.js';
 import { FILE_FEATURES } from './folder.js';
 import { type ExampleSettings, Tally } from './tally.js';
 
-/** What is collected of one SAE. */
+/** Everything collected for one SAE. */
 export class SaeCollection {
-  /** Features [i · FILE_FEATURES, (i + 1) · FILE_FEATURES) are in the i-th. */
+  /** The i-th contains features [i · FILE_FEATURES, (i + 1) · FILE_FEATURES). */
   readonly tallies: readonly Tally[];
   readonly sample: CofiringSample;
-  /** Positions that would have counted but for their norm. */
+  /** Positions that do not count only because of their norm. */
   leftOut = 0;
   private readonly entries = new Entries();
   private readonly sorted: SortedEntries;
@@ -38,7 +38,7 @@ export class SaeCollection {
   /**
    * Adds a context.
    *
-   * @throws Refusal where an f is not finite
+   * @throws Refusal if an f is not finite
    */
   async add(encoder: Encoder, added: AddedContext): Promise<void> {
     const { entries, sorted, candidate } = this;
@@ -63,21 +63,21 @@ export class SaeCollection {
   }
 }
 
-/** A context that is added. */
+/** A context to add. */
 interface AddedContext {
   readonly index: number;
   /** float32 [positions, d_in] */
   readonly x: Float32Array;
   /** |x| of each. */
   readonly norms: Float32Array;
-  /** Of the tokens that are not left out, whose x is known. */
+  /** Tokens that are not left out and whose x is known. */
   readonly positions: Uint32Array;
-  /** The first this many count; the others are seen in windows only. */
+  /** The first this many count; the others only appear in windows. */
   readonly counted: number;
   readonly sampled: boolean;
 }
 
-/** The context without positions that are too long: as BOS, they neither count nor show an f. */
+/** The context without positions that are too long: like BOS, they neither count nor show an f. */
 function withoutLong(added: AddedContext, { multiple, median }: NormLimit): AddedContext {
   const { x, norms, positions, counted } = added;
   const kept = [...norms.keys()].filter((row) => norms[row]! <= multiple * median);
@@ -94,20 +94,20 @@ function withoutLong(added: AddedContext, { multiple, median }: NormLimit): Adde
   };
 }
 
-/** What decides a collection. */
+/** Settings of a collection. */
 export interface CollectionSettings extends ExampleSettings {
-  /** Positions that count, exactly. */
+  /** Exact number of positions that count. */
   readonly tokens: number;
   readonly leftOut: LeftOut;
-  /** Which positions each SAE leaves out for their norm; none where it is not given. */
+  /** Which positions each SAE leaves out because of their norm; none if not given. */
   readonly limits?: readonly (NormLimit | undefined)[];
 }
 
-/** What one pass over a text collects of SAEs; a function of the contexts, in their order. */
+/** What one pass over a text collects for SAEs; a function of the contexts, in their order. */
 export class Collection {
-  /** Positions that have counted. */
+  /** Positions counted so far. */
   tokens = 0;
-  /** Tokens of the contexts so far, 4 bytes per token: examples show them. */
+  /** Tokens of the contexts so far, 4 bytes per token, for showing examples. */
   readonly contexts: Int32Array[] = [];
   readonly saes: readonly SaeCollection[];
   private readonly hash = createHash('sha256');
@@ -130,7 +130,7 @@ export class Collection {
     return this.tokens >= this.settings.tokens;
   }
 
-  /** Runs contexts through the model and adds what the SAEs make of them, as far as tokens are wanted. */
+  /** Runs contexts through the model and adds the SAEs' features, until enough tokens have counted. */
   async addGroup(group: readonly Context[], pass: ForwardPass, inputs: InputsOf, encoders: readonly Encoder[]) {
     const { leftOut } = this.settings;
     const { rows, norms } = await pass.run(group, leftOut, Number.POSITIVE_INFINITY);
@@ -158,17 +158,17 @@ export class Collection {
     }
   }
 
-  /** Takes note of a context that has been added, now or before a stop. */
+  /** Records that a context has been added, in this run or before a stop. */
   addText({ tokens }: Context): void {
     this.contexts.push(tokens);
     this.hash.update(Int32Array.from(tokens));
   }
 }
 
-/** Which of the hooks that the pass gives an SAE reads. */
+/** Index of the pass's hook that an SAE reads. */
 export type InputsOf = (candidate: Candidate) => number;
 
-/** Opens the encoders of SAEs; where one cannot be opened, none stays open. */
+/** Opens the encoders of SAEs; if one fails, all are closed. */
 export async function openEncoders(candidates: readonly Candidate[], options: SessionOptions): Promise<Encoder[]> {
   const encoders: Encoder[] = [];
   try {
@@ -183,7 +183,7 @@ export async function openEncoders(candidates: readonly Candidate[], options: Se
 function notFinite({ path }: Candidate, context: number, { features, positions, values }: Entries, i: number): Refusal {
   return new Refusal(
     `${path} gives ${values[i]} for feature ${features[i]} in context ${context} at position ${positions[i]}.`,
-    'Its weights are too large: take another SAE.',
+    'Its weights are too large: use another SAE.',
     'features/not-finite',
   );
 }

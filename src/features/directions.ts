@@ -6,20 +6,20 @@ import { onnxRuntime, openSession, type Session, type SessionOptions } from '../
 import { asFloat32, storedWeight } from '../onnx/weight.js';
 import type { SaeFiles } from '../sae/saelens.js';
 
-// What follows from the directions of an SAE alone, without text: rows of W_dec, columns of W_enc.
+// What the directions of an SAE alone determine, without text: rows of W_dec, columns of W_enc.
 
-/** Norm of a direction of zeros, so that nothing is divided by 0: its cosine to any other is 0. */
+/** Norm assigned to a direction of zeros, to avoid dividing by 0: its cosine with any other is 0. */
 const TINY = 1e-30;
-/** What a direction has to itself, below every cosine. */
+/** Less than any cosine; masks the cosine of a direction with itself. */
 const ITSELF = -2;
-/** Entries of the matrices that are cut down to their largest: 64 MiB in float32. */
+/** Entries of the matrices whose largest values are selected: 64 MiB in float32. */
 const CHUNK = 2 ** 24;
-/** Directions that are compared with all others at a time. */
+/** Directions compared with all others at a time. */
 const LEFT = 1024;
 
 export type Side = 'decoder' | 'encoder';
 
-/** The `most` largest of a list, the largest first; of equals the one that came first. */
+/** The `most` largest of a list, descending; ties keep their order. */
 interface Best {
   readonly indices: number[];
   readonly values: number[];
@@ -48,16 +48,16 @@ async function bounds(first: number, end: number) {
   return new Tensor('int64', BigInt64Array.of(BigInt(first), BigInt(end)), [2]);
 }
 
-/** Of each feature, [d_sae]. */
+/** Per feature, [d_sae]. */
 export interface Norms {
   /** |W_dec[j]| and |W_enc[:, j]| */
   readonly decoder: Float32Array;
   readonly encoder: Float32Array;
-  /** cos(W_enc[:, j], W_dec[j]); NaN where the two have different widths. */
+  /** cos(W_enc[:, j], W_dec[j]); NaN if the two have different widths. */
   readonly cosine: Float32Array;
 }
 
-/** Norms of all directions, and the cosine of each feature's two. */
+/** Norms of all directions, and the cosine between each feature's encoder and decoder direction. */
 export async function directionNorms(sae: SaeFiles, options: SessionOptions): Promise<Norms> {
   const { dSae, dIn, dOut } = sae;
   const g = new GraphBuilder('norms');
@@ -86,14 +86,14 @@ export async function directionNorms(sae: SaeFiles, options: SessionOptions): Pr
   return norms;
 }
 
-/** Answers questions about a range of directions. */
+/** Answers queries about a range of directions. */
 export interface DirectionSession {
-  /** For each direction of [first, end) the best. */
+  /** The best for each direction in [first, end). */
   of(first: number, end: number): Promise<Best[]>;
   release(): Promise<void>;
 }
 
-/** The `most` nearest directions of each by cosine, itself left out. */
+/** The `most` nearest directions of each by cosine, excluding itself. */
 export async function openNearest(
   sae: SaeFiles,
   side: Side,
@@ -150,7 +150,7 @@ function nearestGraph(sae: SaeFiles, side: Side): Uint8Array {
   return g.encode();
 }
 
-/** Two lists in one; all indices of the second are above those of the first. */
+/** Merges two lists; all indices of the second are above those of the first. */
 function merged(a: Best, b: Best, most: number): Best {
   const both: Best = { indices: [], values: [] };
   for (let i = 0, j = 0; both.values.length < most && (i < a.values.length || j < b.values.length); ) {
@@ -163,7 +163,7 @@ function merged(a: Best, b: Best, most: number): Best {
   return both;
 }
 
-/** Tokens whose logits a direction raises and lowers most. */
+/** The tokens whose logits a direction raises and lowers most. */
 export interface LogitEffects {
   readonly top: Best;
   readonly bottom: Best;
@@ -178,8 +178,8 @@ export interface LogitSession {
 /**
  * The `most` tokens at either end of each feature's direct logit effects (ModelGraph.directLogits).
  *
- * @param hook where the SAE writes
- * @returns null where no linear path leads from there to the logits
+ * @param hook where the SAE's output is added
+ * @returns null if there is no linear path from there to the logits
  */
 export async function openLogitEffects(
   checkpoint: Checkpoint,
@@ -190,7 +190,7 @@ export async function openLogitEffects(
   const { vocabulary } = checkpoint.config;
   const g = new GraphBuilder('direct-logits');
   const directions = directionsOf(g, sae, 'decoder', range(g, 'range'));
-  // No token goes in: the length of a context does not matter.
+  // No tokens are fed: the context length does not matter.
   const logits = writeModel(g, checkpoint, 1, placement).directLogits(hook, directions);
   if (logits === null) return null;
   const k = g.ints(Math.min(most, vocabulary));

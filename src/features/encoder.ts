@@ -4,18 +4,21 @@ import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.j
 import { forward, storedParameters } from '../sae/forward-graph.js';
 import type { SaeFiles } from '../sae/saelens.js';
 
-/** Entries of f that exist at one time: 64 MiB in float32. */
+/** Max entries of f held at a time: 64 MiB in float32. */
 const CHUNK = 2 ** 24;
 
-/** Tokens whose f is computed at one time. */
+/** Tokens whose f is computed at a time. */
 export const encoderRows = (dSae: number): number => Math.max(1, Math.floor(CHUNK / dSae));
 
-/** The encoder of an SAE, weights read where they lie. Input `x` float32 [rows, d_in]; output `f` float32 [rows, d_sae]. */
+/**
+ * The encoder of an SAE, with weights read directly from its file. Input `x` float32 [rows, d_in]; output `f` float32
+ * [rows, d_sae].
+ */
 export function encoderGraph(sae: SaeFiles): Uint8Array {
   const g = new GraphBuilder('encoder');
   const w = storedParameters(g, sae, '');
   const x = g.input('x', 'float32', ['rows', sae.dIn]);
-  // The reconstruction is not an output, so the builder leaves it out.
+  // The reconstruction is not an output, so the builder omits it.
   g.output('f', forward(g, sae, w, x).f, 'float32', ['rows', sae.dSae]);
   return g.encode();
 }
@@ -26,7 +29,8 @@ export interface Encoder {
    * f of x, in chunks of rows.
    *
    * @param x float32 [rows, d_in]
-   * @param take is given each chunk [rows of it, d_sae], which is written over afterwards, and the number of its first row
+   * @param take called with each chunk [rows of it, d_sae], which is overwritten afterwards, and the number of its
+   * first row
    */
   run(x: Float32Array, take: (f: Float32Array, firstRow: number) => void): Promise<void>;
   release(): Promise<void>;

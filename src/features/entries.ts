@@ -1,11 +1,11 @@
-/** f > 0 of the tokens of a context as (feature, position, value), one array each; token after token. */
+/** f > 0 for the tokens of a context as (feature, position, value), one array each, token after token. */
 export class Entries {
   length = 0;
   features = new Int32Array(4096);
   positions = new Int32Array(4096);
   values = new Float32Array(4096);
 
-  /** Empties it for the next context. */
+  /** Clears it for the next context. */
   clear(): void {
     this.length = 0;
   }
@@ -30,16 +30,17 @@ export class Entries {
   }
 }
 
-/** Numbers that are scanned together: most of them are 0. */
+/** Numbers scanned together: most of them are 0. */
 const STRIDE = 8;
 
 /**
- * Collects what is not 0 of f [rows, dSae], rows first. NaN counts as not 0, so that whoever checks the entries finds it.
+ * Collects the nonzero entries of f [rows, dSae], rows first. NaN counts as nonzero, so that a check of the entries
+ * finds it.
  *
  * @param positions of the rows in their context
  */
 export function scanRows(f: Float32Array, dSae: number, positions: ArrayLike<number>, into: Entries): void {
-  // Bits: comparing floats would take a look at each.
+  // As integer bits: float comparisons would have to test each value.
   const bits = new Int32Array(f.buffer, f.byteOffset, f.length);
   let row = 0;
   let end = dSae;
@@ -63,9 +64,9 @@ export function scanRows(f: Float32Array, dSae: number, positions: ArrayLike<num
   look(whole, f.length);
 }
 
-/** The entries of a context by feature, and within one by position. */
+/** The entries of a context sorted by feature, and within a feature by position. */
 export class SortedEntries {
-  /** Entries of feature j are those from starts[j] to starts[j + 1], [dSae + 1]. */
+  /** Entries of feature j are starts[j] to starts[j + 1], [dSae + 1]. */
   readonly starts: Int32Array;
   positions = new Int32Array(0);
   values = new Float32Array(0);
@@ -78,7 +79,7 @@ export class SortedEntries {
     this.next = new Int32Array(dSae);
   }
 
-  /** Takes the entries of another context, by counting; those of one feature keep their order. */
+  /** Counting sort of another context's entries; entries of one feature keep their order. */
   sort({ length, features, positions, values }: Entries): void {
     const { dSae, starts, next } = this;
     if (this.values.length < length) {

@@ -37,21 +37,21 @@ import { type FeaturesIdentity, type FeaturesPlan, featuresBytes, featuresMemory
 import { type FoundState, findState, isState, removeStates, writeState } from './state.js';
 import { writeSaeFiles } from './write-folder.js';
 
-/** When a state is written, in milliseconds. */
+/** When to write a state, in milliseconds. */
 interface Saving {
-  /** After the last one, at least. */
+  /** Min time since the last one. */
   readonly every: number;
   readonly now: () => number;
 }
 
 const SAVING: Saving = { every: 120_000, now: () => performance.now() };
 
-/** Of the time of a run, at most one part in this many goes into writing states. */
+/** At most one part in this many of a run's time goes into writing states. */
 const SAVING_SHARE = 20;
 
 /**
- * Collects what every feature of the SAEs responds to in one pass over the text, compares their directions, and writes the
- * folder (folder.ts). A run that was stopped or killed is continued with --resume, and writes the same bytes.
+ * Collects what every feature of the SAEs responds to in one pass over the text, compares their directions, and writes
+ * the folder (folder.ts). A stopped or killed run resumes with --resume and writes the same bytes.
  *
  * @returns the folder
  */
@@ -78,7 +78,7 @@ export async function collectFeatures(
   return config.out;
 }
 
-/** What the folder may hold: directories of SAEs are ours where they hold nothing else. */
+/** The names that may be in the folder: a directory counts as ours if it contains only our files. */
 async function claimOf(
   { out, overwrite, resume, takeOver, sae, model, corpus }: FeaturesConfig,
   progress: Progress,
@@ -97,14 +97,14 @@ async function claimOf(
   return { overwrite, resume, ours, resumeFlag: '--resume', result: FEATURES_FILE, inputs, takeOver: told };
 }
 
-/** @throws Refusal where a folder that is to be overwritten has labels: somebody wrote them by hand */
+/** @throws Refusal if a folder to be overwritten contains labels, which someone wrote by hand */
 export async function checkNoLabels(out: string): Promise<void> {
   for (const name of await readdir(out).catch((): string[] => [])) {
     const labels = join(out, name, LABELS_FILE);
     if (!(await exists(labels))) continue;
     throw new Refusal(
-      `${labels} holds labels, and --overwrite would delete them.`,
-      'Choose another --out, or move the labels away.',
+      `${labels} contains labels, which --overwrite would delete.`,
+      'Choose another --out, or move the labels elsewhere.',
       'features/labels',
     );
   }
@@ -113,11 +113,11 @@ export async function checkNoLabels(out: string): Promise<void> {
 class FeaturesRun {
   private readonly collection: Collection;
   private readonly identity: string;
-  /** Contexts of the state on disk, and when it was written. */
+  /** Contexts in the state on disk, and when it was written. */
   private saved = 0;
   private savedAt: number;
   private savingTook = 0;
-  /** Of the tokens. */
+  /** SHA-256 of the tokens. */
   private texts: readonly string[] = [];
 
   constructor(
@@ -139,9 +139,9 @@ class FeaturesRun {
     const { config, plan, progress, stop, collection } = this;
     const { out } = config;
     if (config.resume && (await isComplete(out, plan.identity))) {
-      // A kill may have come between the last file and the end.
+      // A kill may have come between the last file and the cleanup.
       await removeStates(out);
-      progress.say(`${out} is complete already; nothing was collected again.`);
+      progress.say(`${out} is already complete; nothing was collected again.`);
       return;
     }
     const state = config.resume ? await findState(out) : undefined;
@@ -153,12 +153,12 @@ class FeaturesRun {
     await claimOutputDirectory(out, claim);
     if (!state) await removeStates(out);
     progress.say(memoryLine(await featuresMemory(plan, config)));
-    // SAEs are float32 always.
+    // SAEs are always float32.
     sayTf32(progress.say, config.device);
     const contexts = untilStopped(plan.text.contexts(), stop);
     try {
       if (state) await this.restore(state, contexts);
-      // Files are begun when a whole collection is on disk: others are of a run that is not continued.
+      // Files are only started once a complete collection is on disk: any others are from a run that is not resumed.
       if (!collection.complete) {
         await this.removeFiles();
         await this.collect(contexts);
@@ -178,7 +178,7 @@ class FeaturesRun {
     }
   }
 
-  /** Makes sure of enough text before the model runs. */
+  /** Checks that there is enough text before the model runs. */
   private async checkText(): Promise<void> {
     const { config, plan, progress, stop } = this;
     const count = (context: Context) => countActivations(context, plan.leftOut);
@@ -187,7 +187,7 @@ class FeaturesRun {
     plan.text.remark(progress);
   }
 
-  /** Continues from a state: its text is read again, and must be the same. */
+  /** Resumes from a state: its text is read again, and must be the same. */
   private async restore(state: FoundState, contexts: AsyncGenerator<Context>): Promise<void> {
     const { collection, config, progress, stop } = this;
     progress.begin('reading the text again', state.contexts, 'context');
@@ -252,12 +252,12 @@ class FeaturesRun {
     this.savingTook = this.savedAt - begun;
   }
 
-  /** Figures of two SAEs are never mixed. */
+  /** Figures of two different SAEs must never be mixed. */
   private async checkSaes(): Promise<void> {
     for (const { unchanged } of this.plan.candidates) await unchanged.check();
   }
 
-  /** Keeps what there is, and stops. */
+  /** Saves the state and stops. */
   private async stopped(): Promise<never> {
     await this.save();
     throw new Interrupted(this.stop.signal!, this.kept());
@@ -268,7 +268,7 @@ class FeaturesRun {
     return `${tokens} of ${this.config.tokens} tokens are kept in ${this.config.out}; continue with --resume.`;
   }
 
-  /** Writes the files from the collection, which is whole. */
+  /** Writes the files from the complete collection. */
   private async write(): Promise<void> {
     const { collection, config, plan, progress, stop } = this;
     const { checkpoint, placement, identity } = plan;
@@ -321,19 +321,21 @@ class FeaturesRun {
 
 const NOTHING_ADDED = 'nothing was added; continue with --resume.';
 
-/** Its command, --out left out; undefined where another shell would not find what it reads. */
+/** Its command without --out; undefined if another shell would not find its inputs. */
 function commandOf(config: FeaturesConfig): GivenCommand | undefined {
   const inputs = [...config.sae, config.model, config.corpus].flat();
   if (!inputs.every(isLasting)) return undefined;
   return { directory: process.cwd(), words: commandWords(featuresSchema, config) };
 }
 
-/** Does the folder hold just what this command would write? @throws Refusal where it is complete with other settings */
+/**
+ * Does the folder contain exactly what this command would write? @throws Refusal if it is complete with other settings
+ */
 async function isComplete(out: string, identity: FeaturesIdentity): Promise<boolean> {
   const path = join(out, FEATURES_FILE);
   if (!(await exists(path))) return false;
   const remedy = 'Write the folder again with --overwrite.';
-  const json = await readJsonFile(path, [`There is no file ${path}.`, remedy], remedy);
+  const json = await readJsonFile(path, [`${path} does not exist.`, remedy], remedy);
   const { saes, ...record } = checkJson(featuresRecord, json, path, remedy);
   const found = {
     ...record,
@@ -343,13 +345,13 @@ async function isComplete(out: string, identity: FeaturesIdentity): Promise<bool
   return true;
 }
 
-/** @throws Refusal naming the first setting that differs */
+/** @throws Refusal naming the first differing setting */
 function checkSame(where: string, before: unknown, now: FeaturesIdentity): void {
   for (const [key, value] of Object.entries(JSON.parse(JSON.stringify(now)) as Record<string, unknown>)) {
     const then = (before as Readonly<Record<string, unknown>> | null)?.[key];
     if (isDeepStrictEqual(then, value)) continue;
     throw new Refusal(
-      `${where} was begun with ${key} ${JSON.stringify(then)}, and this command says ${JSON.stringify(value)}.`,
+      `${where} was started with ${key} ${JSON.stringify(then)}, but this command has ${JSON.stringify(value)}.`,
       'Continue with the same SAEs, model, text and settings, or start again with --overwrite.',
       'features/other-settings',
     );
@@ -358,8 +360,8 @@ function checkSame(where: string, before: unknown, now: FeaturesIdentity): void 
 
 function otherText(config: FeaturesConfig): Refusal {
   return new Refusal(
-    `The text of ${corpusName(config)}, or how it is tokenized, is not what this folder was begun with.`,
-    'Put the text and the tokenizer back, or start again with --overwrite.',
+    `The text of ${corpusName(config)}, or its tokenization, differs from what this folder was started with.`,
+    'Restore the text and the tokenizer, or start again with --overwrite.',
     'features/other-text',
   );
 }

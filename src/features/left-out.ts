@@ -4,10 +4,10 @@ import type { Progress } from '../progress/progress.js';
 import type { SaeCollection } from './collection.js';
 
 /**
- * Says how many positions an SAE left out for their norm.
+ * Reports how many positions an SAE left out because of their norm.
  *
  * @param tokens that could have counted
- * @throws Refusal where none is left
+ * @throws Refusal if none is left
  */
 export function remarkLeftOut(
   { candidate: { path }, leftOut }: SaeCollection,
@@ -19,9 +19,9 @@ export function remarkLeftOut(
   if (leftOut === tokens) {
     throw new Refusal(
       `${path} leaves out ${which}: all ${tokens} of this text.`,
-      'Use text like that which it was trained on, or --all-tokens.',
+      'Use text similar to its training text, or --all-tokens.',
       'features/nothing-counts',
     );
   }
-  progress.say(`${path}: ${leftOut} ${which} do not count; --all-tokens collects from them, too.`);
+  progress.say(`${path}: ${leftOut} ${which} do not count; --all-tokens includes them.`);
 }

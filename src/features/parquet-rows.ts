@@ -17,25 +17,25 @@ import {
 
 type Rows<Row> = Iterable<Row> | AsyncIterable<Row>;
 
-/** Writes a features-*.parquet; it appears whole or not at all. Rows are taken as they come, a row group at a time. */
+/** Writes a features-*.parquet atomically. Rows are consumed as they come, one row group at a time. */
 export function writeFeatureRows(path: string, rows: Rows<StoredFeature>): Promise<void> {
   return writeRows(path, FEATURE_COLUMNS, rows, ({ feature }) => Math.floor(feature / FEATURE_GROUP));
 }
 
-/** The same of an examples-*.parquet; rows must come by (feature, band, rank). */
+/** The same for an examples-*.parquet; rows must come sorted by (feature, band, rank). */
 export function writeExampleRows(path: string, rows: Rows<StoredExample>): Promise<void> {
   return writeRows(path, EXAMPLE_COLUMNS, rows, ({ feature }) => Math.floor(feature / EXAMPLE_GROUP));
 }
 
-/** Tokens of a row group of vocabulary.parquet: it is read as a whole. */
+/** Tokens per row group of vocabulary.parquet: it is always read completely. */
 const VOCABULARY_GROUP = 65_536;
 
-/** The same of vocabulary.parquet. */
+/** The same for vocabulary.parquet. */
 export function writeVocabularyRows(path: string, rows: Rows<StoredToken>): Promise<void> {
   return writeRows(path, VOCABULARY_COLUMNS, rows, ({ id }) => Math.floor(id / VOCABULARY_GROUP));
 }
 
-/** @param groupOf number of a row's group; rows of one group come one after another */
+/** @param groupOf number of a row's group; rows of one group are consecutive */
 async function writeRows<C extends Columns>(
   path: string,
   columns: C,
@@ -47,7 +47,7 @@ async function writeRows<C extends Columns>(
       writer: new FileBytes(file),
       schema: schemaOf(columns),
       createdBy: 'sae-pipe',
-      // Only of columns that somebody selects by (columnData).
+      // Only for columns used in filters (columnData).
       statistics: false,
     });
     let group: RowOf<C>[] = [];
@@ -64,7 +64,7 @@ async function writeRows<C extends Columns>(
   });
 }
 
-/** Bytes that go to a file after each row group. */
+/** Bytes written to a file after each row group. */
 class FileBytes extends ByteWriter {
   constructor(private readonly file: FileHandle) {
     super(2 ** 20);
@@ -80,7 +80,7 @@ class FileBytes extends ByteWriter {
   }
 }
 
-/** Nothing is null: a list is a required group of repeated, required elements. */
+/** Nothing is nullable: a list is a required group of repeated, required elements. */
 function schemaOf(columns: Columns): SchemaElement[] {
   const leaf = (name: string, type: Columns[number]['type']): SchemaElement =>
     type === 'STRING'

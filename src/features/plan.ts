@@ -31,24 +31,24 @@ import type { FeaturesRecord } from './folder.js';
 import { saeNames } from './sae-names.js';
 import { tallyBytes } from './tally.js';
 
-/** SAEs, model and text of a `features` command that fit one another; nothing has been computed. */
+/** SAEs, model and text of a `features` command, checked against each other; nothing has been computed yet. */
 export interface FeaturesPlan {
   readonly checkpoint: Checkpoint;
   readonly placement: Placement;
   readonly candidates: readonly Candidate[];
-  /** The hooks that they read, each once. */
+  /** The distinct hooks that they read. */
   readonly inputs: readonly Hook[];
   readonly text: Text;
   /** Tokens per context. */
   readonly context: number;
   readonly leftOut: LeftOut;
-  /** Contexts of a forward pass. */
+  /** Contexts per forward pass. */
   readonly batch: number;
-  /** What a continuation must share with its beginning: features.json but for what is found out. */
+  /** What a resumed run must share with the first: features.json except its results. */
   readonly identity: FeaturesIdentity;
 }
 
-/** All of features.json that is known beforehand. */
+/** The part of features.json known beforehand. */
 export type FeaturesIdentity = Omit<
   FeaturesRecord,
   'format' | 'version' | 'made_by' | 'text_sha256' | 'contexts' | 'saes'
@@ -56,15 +56,15 @@ export type FeaturesIdentity = Omit<
   readonly saes: Omit<FeaturesRecord['saes'][number], FoundOut>[];
 };
 
-/** What of an SAE's entry in features.json is found out. */
+/** The results in an SAE's entry of features.json. */
 type FoundOut = 'left_out' | 'alive' | 'l0' | 'cofiring_tokens';
 
 /**
- * Opens everything that a command names; its text is to be closed.
+ * Opens everything that a command names; the caller must close its text.
  *
  * @param model the model's directory
- * @param directories where each SAE lies, by the name that the command gives it
- * @throws Refusal where something is missing, or does not fit
+ * @param directories where each SAE is, by the name given in the command
+ * @throws Refusal if something is missing or does not fit
  */
 export async function planFeatures(
   config: FeaturesConfig,
@@ -103,7 +103,7 @@ export async function planFeatures(
   }
 }
 
-/** Contexts that go through the model and the encoders at a time: nothing else happens meanwhile. */
+/** Contexts that go through the model and the encoders at a time, with nothing else in parallel. */
 function contextsOfPass(
   config: ModelConfig,
   candidates: readonly Candidate[],
@@ -155,23 +155,23 @@ function identityOf(
   };
 }
 
-/** Weights while a session opens: some are there as they are stored and as they were cast. */
+/** Weights while a session opens: some exist both as stored and converted. */
 const OPENING = 1.5;
-/** Of the estimate of a pass's values. */
+/** Margin on the estimate of a pass's values. */
 const PASSES = 2;
-/** What a tokenizer takes in memory while it is opened, next to the size of tokenizer.json. */
+/** Memory of a tokenizer while it is opened, relative to the size of tokenizer.json. */
 const TOKENIZER = 20;
 /** Bins of a histogram: 40 octaves, more than activations span. */
 const BINS = 160;
-/** Matrices of 64 MiB that exist at one time when directions are compared: cosines, masked ones, the largest of them. */
+/** Matrices of 64 MiB alive when directions are compared: cosines, masked cosines, the largest of them. */
 const COMPARED = 4 * 2 ** 26;
 
-/** Bytes of a feature in the files, about: its row and its examples, compressed. */
+/** Approximate bytes per feature in the files: its row and its examples, compressed. */
 const FILE_BYTES = 6000;
-/** Of entries that could be above 0, those that are: far more than in an SAE that is sparse. */
+/** Assumed share of entries above 0: far more than in a sparse SAE. */
 const SPARSE = 0.1;
 
-/** Bytes that a run writes at most: two states, of which the older is removed when the newer is there, and the files. */
+/** Max bytes that a run writes: two states, the older of which is removed once the newer is in place, and the files. */
 export function featuresBytes({ candidates }: FeaturesPlan, config: FeaturesConfig): number {
   const [features, sampled] = sizes(candidates, config);
   return (
@@ -182,14 +182,14 @@ export function featuresBytes({ candidates }: FeaturesPlan, config: FeaturesConf
 
 const settingsOf = ({ topK, window }: FeaturesConfig) => ({ topK, window: [window[0]!, window[1]!] as const });
 
-/** Features of all SAEs, and entries of the co-firing sample of each, at most. */
+/** Features of all SAEs, and max entries of each one's co-firing sample. */
 function sizes(candidates: readonly Candidate[], { tokens }: FeaturesConfig): [features: number, sampled: number[]] {
   const each = candidates.map(({ files }) => files.dSae);
   const sampled = Math.ceil(tokens / samplingStep(tokens));
   return [each.reduce((a, b) => a + b, 0), each.map((dSae) => Math.min(MOST_SAMPLED, sampled * dSae))];
 }
 
-/** What a run holds at most, bytes: by the number of features, and 4 bytes per token of the text. */
+/** Max memory of a run in bytes: per feature, plus 4 bytes per token of the text. */
 export async function featuresMemory(plan: FeaturesPlan, config: FeaturesConfig): Promise<MemoryParts> {
   const { tokens } = config;
   const { checkpoint, placement, candidates, inputs, context, batch } = plan;
@@ -209,7 +209,7 @@ export async function featuresMemory(plan: FeaturesPlan, config: FeaturesConfig)
   return {
     'model and SAEs': Math.max(OPENING * (weights + sum(encoders)) + pass, compared),
     features: features * tallyBytes(settingsOf(config), BINS),
-    // As read, by feature, and sums.
+    // As read, sorted by feature, and sums.
     'co-firing': sum(samples) * 8 + Math.max(...samples) * 8,
     entries: SPARSE * sum(entries),
     text: THREAD_MEMORY + TOKENIZER * size + 4 * Math.min(tokens, LOOK_AHEAD) + 8 * tokens,

@@ -1,17 +1,17 @@
-/** Mantissas, as the 23 bits of a float32, at which a quarter of an octave begins: 2^(1/4), 2^(2/4), 2^(3/4). */
+/** Float32 mantissas (23 bits) at which the quarters of an octave begin: 2^(1/4), 2^(2/4), 2^(3/4). */
 const QUARTERS = [1, 2, 3].map((k) => Math.ceil((2 ** (k / 4) - 1) * 2 ** 23));
 
 /**
- * ⌊4 log₂ f⌋ of a positive float32, exactly: from its bits, since none of the bounds 2^(k/4) between two powers of two is
- * a float32.
+ * ⌊4 log₂ f⌋ of a positive float32, exactly: computed from its bits, since none of the bounds 2^(k/4) between two
+ * powers of two is a float32.
  *
- * @param bits of f, finite and above 0
+ * @param bits of f, finite and positive
  */
 export function quarterOctave(bits: number): number {
   let exponent = bits >>> 23;
   let fraction = bits & 0x7fffff;
   if (exponent === 0) {
-    // A subnormal: its leading one is moved to where others have it.
+    // Subnormal: shift its leading one to where normal numbers have it.
     const shift = Math.clz32(fraction) - 8;
     fraction = (fraction << shift) & 0x7fffff;
     exponent = 1 - shift;
@@ -21,10 +21,10 @@ export function quarterOctave(bits: number): number {
   return 4 * (exponent - 127) + quarter;
 }
 
-/** Bins that a table grows by: so seldom, for what it costs. */
+/** Bins by which a table grows: growing is expensive, so it should be rare. */
 const STEP = 16;
 
-/** Histograms by quarter octave of many features; all have the same bins, as many as the most extreme value needs. */
+/** Histograms by quarter octave for many features; all have the same bins, as many as the most extreme value needs. */
 export class Histograms {
   /** Bin b is the quarter octave first + b. */
   first = 0;
@@ -42,7 +42,7 @@ export class Histograms {
     } else this.counts[feature * this.bins + bin]!++;
   }
 
-  /** Counts without the empty bins at both ends, and the quarter octave of the first of them; 0 where all are empty. */
+  /** Counts without the empty bins at both ends, and the quarter octave of the first bin; 0 if all are empty. */
   of(feature: number): { first: number; counts: number[] } {
     const row = this.counts.subarray(feature * this.bins, (feature + 1) * this.bins);
     const from = row.findIndex((n) => n > 0);

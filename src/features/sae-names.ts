@@ -1,17 +1,17 @@
 import { resolve, sep } from 'node:path';
 
-/** How an SAE is called in a folder, and the directory there that holds its features. */
+/** The name of an SAE in a folder, and the directory of its features there. */
 export interface SaeName {
   readonly name: string;
   readonly folder: string;
 }
 
-/** Characters of a directory's name, at most. */
+/** Max characters of a directory name. */
 const LONGEST = 120;
 
 /**
- * Names of SAEs by their directories: as many parts of the path as it takes to tell them apart, the last one at least.
- * Directories are called the same in the letters, digits and `. _ -` that every file system and URL takes.
+ * Names SAEs after their directories, with as many trailing path components as needed to distinguish them, at least
+ * one. Directory names use only the letters, digits and `. _ -` that every file system and URL accepts.
  */
 export function saeNames(paths: readonly string[]): SaeName[] {
   const parts = paths.map((path) => resolve(path).split(sep).filter(Boolean));
@@ -29,7 +29,7 @@ export function saeNames(paths: readonly string[]): SaeName[] {
       .replace(/^\.+/, (dots) => '_'.repeat(dots.length))
       .slice(-LONGEST);
     let folder = plain;
-    // Where file systems see no difference between a and A, neither do we.
+    // Some file systems do not distinguish a from A.
     for (let n = 2; taken.has(folder.toLowerCase()); n++) folder = `${plain}-${n}`;
     taken.add(folder.toLowerCase());
     return { name, folder };

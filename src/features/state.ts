@@ -16,15 +16,15 @@ import {
 import { readTensorBytes } from '../safetensors/floats.js';
 import type { Collection } from './collection.js';
 
-// A collection on disk, so that it can be continued. It lies in --out, named by the contexts done; all of it is in one
-// file, which appears whole.
+// A collection on disk, from which a run can resume. It is in --out, named by the number of contexts done, in a single
+// file that is written atomically.
 
 const fileOf = (contexts: number) => `state-${String(contexts).padStart(10, '0')}.safetensors`;
 
 /** Is this the name of a state? */
 export const isState = (name: string): boolean => /^state-\d{10}\.safetensors$/.test(name);
 
-const AGAIN = 'Start again with --overwrite.';
+const START_AGAIN = 'Start again with --overwrite.';
 
 type Numbers = Float64Array | Float32Array | Uint32Array | Int32Array | Uint16Array | Int16Array | Uint8Array;
 
@@ -40,22 +40,22 @@ const DTYPES: Readonly<Record<string, SafetensorsDType>> = {
 
 const digits = z.coerce.number().int().nonnegative();
 const metadataSchema = z.object({
-  /** JSON of what a continuation must share. */
+  /** JSON of what a resumed run must share. */
   identity: z.string(),
   tokens: digits,
   contexts: digits,
   text_sha256: z.string(),
-  /** JSON: of each SAE, is its co-firing sample full? */
+  /** JSON: for each SAE, is its co-firing sample full? */
   full: z.string(),
-  /** JSON: of each SAE, how many positions it has left out for their norm; none where the key is missing. */
+  /** JSON: for each SAE, the number of positions left out because of their norm; none if the key is missing. */
   left_out: z.string().default('[]'),
-  /** JSON of the command that continues it. */
+  /** JSON of the command that resumes it. */
   command: z.string().optional(),
-  /** Of all arrays, one after another. */
+  /** SHA-256 of all arrays, concatenated. */
   sha256: z.string(),
 });
 
-/** Arrays of a collection by their names in the file: SAE, file of features, name. */
+/** Arrays of a collection by their name in the file: SAE, features file, array. */
 function* arraysOf({ saes }: Collection): Generator<[name: string, array: Numbers]> {
   for (const [k, { tallies, sample }] of saes.entries()) {
     for (const [i, tally] of tallies.entries()) {
@@ -74,9 +74,9 @@ function digestOf(collection: Collection): string {
 }
 
 /**
- * Writes a state and removes those before it.
+ * Writes a state and removes earlier ones.
  *
- * @param command that continues it
+ * @param command the command that resumes it
  */
 export async function writeState(
   directory: string,
@@ -103,7 +103,7 @@ export async function writeState(
   await removeStates(directory, file);
 }
 
-/** Removes states, and what a kill left of one that was being written. */
+/** Removes states, including partially written ones of a killed run. */
 export async function removeStates(directory: string, keep?: string): Promise<void> {
   for (const name of await readdir(directory)) {
     if (isState(writtenAside(name) ?? name) && name !== keep) await rm(join(directory, name), { force: true });
@@ -116,16 +116,16 @@ export interface FoundState {
   readonly identity: string;
   readonly contexts: number;
   readonly textDigest: string;
-  /** The command that continues it, where it was recorded. */
+  /** The command that resumes it, if recorded. */
   readonly command?: GivenCommand;
-  /** Fills a collection, whose contexts are to be added as text. */
+  /** Fills a collection; its contexts must then be added as text. */
   readInto(collection: Collection): Promise<void>;
 }
 
 /**
- * The newest state in a directory; undefined where there is none. Nothing but its header has been read.
+ * The newest state in a directory; undefined if there is none. Only its header has been read.
  *
- * @throws Refusal where it is not one
+ * @throws Refusal if it is not a state
  */
 export async function findState(directory: string): Promise<FoundState | undefined> {
   const names = (await readdir(directory).catch((): string[] => [])).filter(isState).sort();
@@ -134,7 +134,7 @@ export async function findState(directory: string): Promise<FoundState | undefin
   const path = join(directory, name);
   const { metadata, tensors } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
-  if (!parsed.success || name !== fileOf(parsed.data.contexts)) throw broken(path, 'is not a state of this program');
+  if (!parsed.success || name !== fileOf(parsed.data.contexts)) throw broken(path, 'is not a state of sae-pipe');
   const { identity, tokens, contexts, text_sha256: textDigest, full, left_out, sha256 } = parsed.data;
   const readInto = async (collection: Collection) => {
     collection.tokens = tokens;
@@ -171,7 +171,7 @@ async function readTallies(
       for (const [name, array] of Object.entries(tally.arrays())) {
         const read = await readNumbers(path, tensors, `${k}/${i}/${name}`);
         if (read.constructor !== array.constructor || read.length !== array.length) {
-          throw broken(path, `has ${name} of another size`);
+          throw broken(path, `has ${name} of the wrong size`);
         }
         array.set(read as never);
       }
@@ -211,4 +211,4 @@ function parsedOr(path: string, text: string): unknown {
   }
 }
 
-const broken = (path: string, what: string) => new Refusal(`${path} ${what}.`, AGAIN, 'features/broken-state');
+const broken = (path: string, what: string) => new Refusal(`${path} ${what}.`, START_AGAIN, 'features/broken-state');

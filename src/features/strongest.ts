@@ -1,8 +1,8 @@
 /**
- * The features with the largest f > 0 of one token, the largest first; of equals the one with the smaller number.
+ * The features with the largest f > 0 at one token, descending; ties go to the lower feature number.
  *
  * @param f [d_sae]
- * @param count features, at most
+ * @param count max number of features
  */
 export function strongestFeatures(f: Float32Array, count: number): [feature: number, value: number][] {
   const top: [number, number][] = [];

@@ -1,38 +1,43 @@
 import type { SortedEntries } from './entries.js';
 import { Histograms, quarterOctave } from './quarter-octaves.js';
 
-/** Octaves below and including that of a feature's maximum that examples are kept of, and how many of each. */
+/**
+ * Octaves to keep examples from, counting down from that of a feature's maximum, and the number of examples per octave.
+ */
 export const BANDS = 5;
 export const BAND_EXAMPLES = 5;
 
-/** What decides the examples. */
+/** Settings of the examples. */
 export interface ExampleSettings {
-  /** Contexts of the largest peaks. */
+  /** Number of contexts with the largest peaks. */
   readonly topK: number;
   /** Tokens of the window before and after the peak. */
   readonly window: readonly [before: number, after: number];
 }
 
-/** One example, as it is kept. */
+/** A kept example. */
 export interface KeptExample {
-  /** 0: the top k; 1 …: octaves from that of the maximum down. */
+  /** 0: top k; 1, …: octaves from that of the maximum down. */
   readonly band: number;
   readonly rank: number;
   readonly value: number;
   readonly context: number;
   readonly position: number;
-  /** f at each token of the window, which begins `before` tokens before the peak, also where the context does not. */
+  /**
+   * f at each token of the window, which begins `before` tokens before the peak, even if the context does not reach
+   * that far.
+   */
   readonly activations: Float32Array;
 }
 
 /** Context and feature whose entries are added. */
 interface Place {
-  /** Number of the feature here, and in its SAE. */
+  /** Number of the feature in this tally, and in its SAE. */
   readonly local: number;
   readonly feature: number;
   /** Index of the context. */
   readonly context: number;
-  /** Positions from here on are seen in windows and not counted. */
+  /** Positions from here on appear in windows but do not count. */
   readonly end: number;
 }
 
@@ -40,10 +45,10 @@ interface Place {
 const NO_OCTAVE = -1000;
 
 /**
- * Statistics and examples of up to FILE_FEATURES features of one SAE, added context by context. All of it is exact
- * whatever the order of features, and a function of the contexts in their order.
+ * Statistics and examples of up to FILE_FEATURES features of one SAE, added context by context. All of it is exact,
+ * independent of the order of features, and a function of the contexts in their order.
  *
- * Memory: see tallyBytes. Arrays are made at once; what dead features would take is never touched.
+ * Memory: see tallyBytes. Arrays are allocated at once; pages for dead features are never touched.
  */
 export class Tally {
   /** Tokens with f > 0, Σ f and the largest f, [features] each. */
@@ -51,13 +56,13 @@ export class Tally {
   readonly sum: Float64Array;
   readonly max: Float32Array;
   readonly histograms: Histograms;
-  /** Examples kept of each feature's top k, [features]; and the least of them once there are k, else 0. */
+  /** Number of examples in each feature's top k, [features]; and the smallest of them once there are k, otherwise 0. */
   private readonly topCount: Uint16Array;
   private readonly least: Float32Array;
-  /** Octave of each feature's maximum, and examples kept of octave o at [feature × BANDS + o mod BANDS]. */
+  /** Octave of each feature's maximum, and number of examples of octave o at [feature × BANDS + o mod BANDS]. */
   private readonly topOctave: Int16Array;
   private readonly bandCount: Uint8Array;
-  /** Slots of a feature: top k, then BAND_EXAMPLES for each octave mod BANDS. */
+  /** Slots per feature: top k, then BAND_EXAMPLES for each octave mod BANDS. */
   private readonly slots: number;
   private readonly width: number;
   private readonly values: Float32Array;
@@ -88,7 +93,7 @@ export class Tally {
     this.windows = new Float32Array(features * this.slots * this.width);
   }
 
-  /** Everything in it, by name: what a state on disk consists of. Restored by `restore`. */
+  /** All its contents, by name: what a state on disk contains. Restored by `restore`. */
   arrays(): Record<string, Float64Array | Float32Array | Uint32Array | Uint16Array | Int16Array | Uint8Array> {
     const { activeTokens, sum, max, topCount, least, topOctave, bandCount, values, contexts, positions, windows } =
       this;
@@ -100,7 +105,7 @@ export class Tally {
     };
   }
 
-  /** Makes the histograms fit an array of `arrays` that is to be read into them. */
+  /** Resizes the histograms for an array of `arrays` that will be read into them. */
   shapeHistograms(first: number, entries: number): void {
     this.histograms.first = first;
     this.histograms.bins = entries / this.features;
@@ -155,7 +160,7 @@ export class Tally {
     );
   }
 
-  /** Where a context's peak belongs in the top k; −1 where k are as large. Of equals, those that came first stay. */
+  /** Position of a context's peak in the top k; −1 if k are at least as large. Ties keep those that came first. */
   private slotAtTop(local: number, value: number): number {
     const base = local * this.slots;
     const count = this.topCount[local]!;
@@ -172,12 +177,12 @@ export class Tally {
     return weakest;
   }
 
-  /** Where it belongs among the examples of its octave; −1 where none has a larger hash, or the octave is too low. */
+  /** Position among the examples of its octave; −1 if none has a larger hash, or the octave is too low. */
   private slotInBand({ local, feature, context }: Place, octave: number): number {
     const top = this.topOctave[local]!;
     if (octave <= top - BANDS) return -1;
     if (octave > top) {
-      // What lay there is of an octave that is no longer among the highest.
+      // The slot was used by an octave that is no longer among the highest.
       for (let o = Math.max(top + 1, octave - BANDS + 1); o <= octave; o++) {
         this.bandCount[local * BANDS + placeOf(o)] = 0;
       }
@@ -231,18 +236,18 @@ export class Tally {
   }
 }
 
-/** Bytes of a feature at most; histograms of `bins` bins. */
+/** Max bytes per feature, with histograms of `bins` bins. */
 export function tallyBytes({ topK, window }: ExampleSettings, bins: number): number {
   const slots = topK + BANDS * BAND_EXAMPLES;
   return 32 + BANDS + 4 * bins + slots * (12 + 4 * (window[0] + 1 + window[1]));
 }
 
-/** Octaves BANDS apart share a place. */
+/** Octaves BANDS apart share a slot. */
 const placeOf = (octave: number) => ((octave % BANDS) + BANDS) % BANDS;
 
 /**
- * By which the examples of an octave are drawn: a 32-bit hash of a context's index and a feature, murmur3's finaliser of
- * context · 0x9e3779b1 + feature. For one feature, no two contexts share it.
+ * Random key for sampling the examples of an octave: a 32-bit hash of a context's index and a feature, murmur3's
+ * finaliser of context · 0x9e3779b1 + feature. For one feature, no two contexts collide.
  */
 export function exampleHash(context: number, feature: number): number {
   let h = (Math.imul(context, 0x9e3779b1) + feature) | 0;

@@ -21,12 +21,12 @@ import { examplesFile, FILE_FEATURES, featuresFile, type StoredExample, type Sto
 import { writeExampleRows, writeFeatureRows } from './parquet-rows.js';
 import type { Tally } from './tally.js';
 
-/** Neighbours, co-firing features, and tokens at either end of the logits that a feature is written with. */
+/** Number of neighbours, co-firing features, and tokens at either end of the logits stored per feature. */
 const LISTED = 10;
-/** Tokens at a feature's strongest peaks that it is listed by. */
+/** Number of tokens at a feature's strongest peaks, for listing it. */
 const PEAK_TOKENS = 5;
 
-/** What of a run the files of an SAE need. */
+/** What the files of an SAE need from the run. */
 interface Writing {
   /** The folder. */
   readonly out: string;
@@ -39,11 +39,11 @@ interface Writing {
   readonly window: readonly [before: number, after: number];
   readonly progress: Progress;
   readonly stop: StopRequest;
-  /** What is kept when a stop is asked for. */
+  /** Saves progress when a stop is requested. */
   readonly kept: () => string;
 }
 
-/** What is known of an SAE beyond what was collected. */
+/** Known about an SAE beyond what was collected. */
 interface Sources {
   readonly norms: Norms;
   /** Σ f |W_dec[j]| over all features. */
@@ -56,9 +56,9 @@ interface Sources {
 }
 
 /**
- * Writes the files of one SAE; those that are there are of the same run, and stay.
+ * Writes the files of one SAE; existing files are from the same run and are kept.
  *
- * @param folder of the SAE in the folder
+ * @param folder the SAE's directory in the folder
  */
 export async function writeSaeFiles(sae: SaeCollection, folder: string, writing: Writing): Promise<void> {
   const { out, progress, stop, kept } = writing;
@@ -105,9 +105,9 @@ function totalNorm({ tallies }: SaeCollection, weights: Float32Array): number {
   return total;
 }
 
-/** Multiplications of what is computed between two looks at the stop request: a few seconds on two cores. */
+/** Multiplications between two checks of the stop request: a few seconds on two cores. */
 const OPERATIONS = 2.5e11;
-/** Features of that, at most. */
+/** Max features per such step. */
 const BLOCK = 256;
 
 /** Features whose directions are compared with all others at a time. */
@@ -150,7 +150,7 @@ async function* featureRows(
   }
 }
 
-/** The columns of a feature that are single numbers, and its histogram. */
+/** The single-number columns of a feature, and its histogram. */
 function statisticsOf(tally: Tally, feature: number, { norms, weights, total }: Sources, { tokens }: Writing) {
   const local = feature - tally.first;
   const [active, sum] = [tally.activeTokens[local]!, tally.sum[local]!];
@@ -170,7 +170,7 @@ function statisticsOf(tally: Tally, feature: number, { norms, weights, total }: 
   };
 }
 
-/** Tokens at the peaks of the top k, strongest first, each once. */
+/** Tokens at the peaks of the top k, strongest first, without repetition. */
 function peakTokens(tally: Tally, feature: number, { contexts }: Writing): number[] {
   const top = tally.examplesOf(feature - tally.first).filter(({ band }) => band === 0);
   return [...new Set(top.map(({ context, position }) => contexts[context]![position]!))].slice(0, PEAK_TOKENS);

@@ -12,27 +12,27 @@ import { EFFECTS, effectsBy, type Method, NOT_ATTRIBUTED } from './attribution-m
 import { openModel, openTextModel, promptTokens, roomFor } from './prompts.js';
 import type { SteeredSae } from './steering-graph.js';
 
-/** What `attribute` finds. */
+/** The result of `attribute`. */
 export interface Attribution {
   readonly model: string;
   readonly prompt: string;
-  /** Whose logit it is, after which token of the prompt (by its number, BOS included). */
+  /** The token whose logit is attributed, and the prompt position that predicts it (counted from 0, BOS included). */
   readonly token: string;
   readonly minus?: string;
   readonly position: number;
-  /** Of the token; of the difference where there is one. */
+  /** Logit of the token, or the difference if there is one. */
   readonly logit: number;
   readonly features: readonly (Attributed & { readonly sae: string; readonly at: string })[];
-  /** How effects were found, and why not by gradient where that was wanted. */
+  /** The method used, and why not gradients if they were requested. */
   readonly method: Method;
   readonly remark?: string;
-  /** Tokens of the prompt, up to the one after which the logit is. */
+  /** Tokens of the prompt, up to the predicting position. */
   readonly text: readonly string[];
-  /** Activations that were not ablated, the weakest. */
+  /** Number of the weakest activations, which were not ablated. */
   readonly leftOut: number;
 }
 
-/** `attribute`: which features at which tokens made a logit, or the difference of two; printed, and given. */
+/** `attribute`: which features at which tokens contribute to a logit or a difference of two; printed and returned. */
 export async function attribute(config: AttributeConfig, terminal: Terminal): Promise<Attribution> {
   const found = await attributed(config, terminal);
   terminal.print(config.json ? JSON.stringify(inJson(found), null, 1) : inWords(found));
@@ -57,8 +57,8 @@ async function attributed(config: AttributeConfig, { progress, stop }: Terminal)
   const position = config.position ?? all.length - 1;
   if (position >= all.length) {
     throw new UsageRefusal(
-      `The prompt has ${all.length} tokens, and --position ${position} is beyond.`,
-      `Use 0 to ${all.length - 1}; BOS is 0 where there is one.`,
+      `The prompt has ${all.length} tokens, so there is no --position ${position}.`,
+      `Use 0 to ${all.length - 1}; a BOS is at 0.`,
       'generate/positions',
     );
   }
@@ -84,7 +84,7 @@ async function attributed(config: AttributeConfig, { progress, stop }: Terminal)
   };
 }
 
-/** @throws UsageRefusal where the model has no such token */
+/** @throws UsageRefusal if the model has no such token */
 function tokenNamed(text: string, texts: readonly string[], flag: string): number {
   const id = texts.indexOf(text);
   if (id >= 0) return id;
@@ -92,8 +92,8 @@ function tokenNamed(text: string, texts: readonly string[], flag: string): numbe
   throw new UsageRefusal(
     `${flag} ${JSON.stringify(text)} is not a token of the model.`,
     spaced
-      ? `A space belongs to the token: ${flag} ${JSON.stringify(` ${text}`)}.`
-      : 'Name one token as the model has it; generate --json or steer --logits show some.',
+      ? `The token includes a space: ${flag} ${JSON.stringify(` ${text}`)}.`
+      : 'Give a single token of the vocabulary; generate --json and steer --logits show tokens.',
     'generate/no-token',
   );
 }
@@ -126,7 +126,7 @@ function inWords(found: Attribution): string {
     [
       prompt,
       `Logit of ${JSON.stringify(token)}${difference} after token ${position}: ${significant(logit, 4)}`,
-      `effect: ${EFFECTS[method]}; direct: what it adds past all blocks above.`,
+      `effect: ${EFFECTS[method]}; direct: its contribution on the path that skips all blocks above.`,
       ...(remark === undefined ? [] : [remark]),
       '',
       ...textTable(columns),

@@ -11,13 +11,13 @@ import type { Active, AttributedLogit, AttributedText } from './attribution.js';
 const gradientOutput = (k: number) => `sae${k}/gradient`;
 
 /**
- * A graph of the gradient of a sum of logits after the last token in the features of SAEs: back through every block above
- * their hooks, the final norm and the unembedding.
+ * A graph of the gradient of a sum of logits after the last token with respect to SAE features: back through every
+ * block above their hooks, the final norm and the unembedding.
  *
- * Inputs: `tokens` int64 [1, context]; `ids` int64 [1, n] and `signs` float32 [1, n], which logits, and what each is
- * multiplied by. Outputs: of each SAE gradientOutput(k), float32 [context, d_sae].
+ * Inputs: `tokens` int64 [1, context]; `ids` int64 [1, n] and `signs` float32 [1, n], the logits and their
+ * coefficients. Outputs: gradientOutput(k) for each SAE, float32 [context, d_sae].
  *
- * @throws NoGradient where the placement, or an operator of the model, has none
+ * @throws NoGradient if the placement or an operator of the model does not support gradients
  */
 export function gradientGraph({
   checkpoint,
@@ -35,7 +35,7 @@ export function gradientGraph({
   const hook = hookAt(
     saes.flatMap(({ hook, input }) => [hook.name, input.name]),
     (name, value) => {
-      // A separate value: the model may use what it computed there elsewhere, too, where no SAE changes it.
+      // A separate value: the model may also use the original elsewhere, where no SAE changes it.
       const own = targets.has(name) ? g.op('Identity', [value]) : value;
       seen.set(name, own);
       return own;

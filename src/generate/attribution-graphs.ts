@@ -13,10 +13,10 @@ export const readingOutputs = (k: number) => ({ f: `sae${k}/f`, norms: `sae${k}/
 const FINAL_NORM = 'ln_final.hook_normalized';
 
 /**
- * What SAEs see in a text, and what the model says after it.
+ * SAE features in a text, and the model's prediction after it.
  *
- * Input: `tokens` int64 [1, context]. Outputs: of each SAE readingOutputs(k), float32 [context, d_sae] and [d_sae];
- * `logits` float32 [vocabulary] after the last token; `divisor` float32 [], by which the last norm divides there.
+ * Input: `tokens` int64 [1, context]. Outputs: readingOutputs(k) for each SAE, float32 [context, d_sae] and [d_sae];
+ * `logits` float32 [vocabulary] after the last token; `divisor` float32 [], the divisor of the last norm there.
  */
 export function readingGraph(
   checkpoint: Checkpoint,
@@ -42,7 +42,7 @@ export function readingGraph(
   const residual = lm.residual(tokens, hook);
   const last = (value: Value) => g.reshape(g.gather(value, g.int(-1), 1), checkpoint.config.hidden);
   const [x, n] = [last(residual), last(normalised!)];
-  // n = x / r of an RMS norm, (x − mean) / r of a layer norm, whose n has no mean: x · n / |n|² is r of either.
+  // n = x / r for an RMS norm, (x − mean) / r for a layer norm, whose n has zero mean: x · n / |n|² is r for both.
   g.output('divisor', g.div(g.reduceSum(g.mul(x, n), [0]), g.reduceSumSquare(n, [0])), 'float32', []);
   const logits = lm.logits(g.reshape(last(lm.finalNorm(residual)), 1, -1));
   g.output('logits', g.reshape(logits, -1), 'float32', [checkpoint.config.vocabulary]);
@@ -50,10 +50,10 @@ export function readingGraph(
 }
 
 /**
- * What features add to logits on the direct path, before the last norm divides (ModelGraph.directLogits); null where what
- * the hook shows reaches the residual stream by no linear path.
+ * What features add to logits on the direct path, before the division by the last norm (ModelGraph.directLogits); null
+ * if there is no linear path from the hook to the residual stream.
  *
- * Inputs: `features` int64 [n], `ids` int64 [tokens]. Output: `effects` float32 [n, tokens], of an activation of 1.
+ * Inputs: `features` int64 [n], `ids` int64 [tokens]. Output: `effects` float32 [n, tokens], for an activation of 1.
  */
 export function directGraph(
   checkpoint: Checkpoint,

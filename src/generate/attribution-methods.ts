@@ -15,30 +15,30 @@ import {
 } from './attribution.js';
 import { gradientEffects, gradientGraph } from './attribution-gradient.js';
 
-/** How effects are found. */
+/** How effects are measured. */
 export type Method = 'gradient' | 'ablation' | 'direct';
 
 export const NOT_ATTRIBUTED = 'Nothing was attributed.';
 
-/** What an effect is, in words. */
+/** Definition of an effect, in words. */
 export const EFFECTS: Readonly<Record<Method, string>> = {
   gradient: 'activation × gradient, f · ∂logit/∂f',
-  ablation: 'by how much it falls when the feature is ablated at that token (exact)',
-  direct: 'the direct one',
+  ablation: 'decrease of the logit when the feature is ablated at that token (exact)',
+  direct: 'equal to direct',
 };
 
-/** Effects of activations, by one method. */
+/** Effects of activations, measured by one method. */
 interface Effects {
   readonly method: Method;
-  /** Why another method than gradients was taken, a sentence. */
+  /** Why another method than gradients was used, as a sentence. */
   readonly remark?: string;
   readonly features: readonly Attributed[];
 }
 
 /**
- * The effects of a text's activations by the method that was asked for; of `auto`, by gradient where there is one.
+ * The effects of a text's activations by the requested method; `auto` uses gradients if available.
  *
- * @throws UsageRefusal where the model has no such effects
+ * @throws UsageRefusal if the method is not available for the model
  */
 export async function effectsBy(
   config: Pick<AttributeConfig, 'method' | 'candidates' | 'sae'>,
@@ -60,7 +60,7 @@ export async function effectsBy(
   const without = chosen.find((_, i) => effects === undefined && direct[i] === null);
   if (without) {
     throw new UsageRefusal(
-      `What ${config.sae[without.of]} writes reaches the residual stream by no linear path.`,
+      `There is no linear path from the output of ${config.sae[without.of]} to the residual stream.`,
       'Use --method gradient or ablation.',
       'generate/no-direct-path',
     );
@@ -70,7 +70,7 @@ export async function effectsBy(
 }
 
 interface Chosen extends Omit<Effects, 'features'> {
-  /** Of gradients. */
+  /** State for gradients. */
   readonly graph?: Uint8Array;
 }
 
@@ -81,7 +81,7 @@ function chosenMethod(asked: AttributeConfig['method'], text: AttributedText): C
   } catch (error) {
     if (!(error instanceof NoGradient)) throw error;
     const sentence = `${text.checkpoint.name} has no gradient here: ${error.message}`;
-    if (asked === 'auto') return { method: 'ablation', remark: `${sentence}. Effects are those of ablation.` };
+    if (asked === 'auto') return { method: 'ablation', remark: `${sentence}. Ablation is used instead.` };
     throw new UsageRefusal(`${sentence}.`, 'Use --method ablation, which is exact.', 'generate/no-gradient');
   }
 }

@@ -10,13 +10,13 @@ import { Stepper } from './stepper.js';
 
 /** A feature that fires at a token. */
 export interface Active {
-  /** Number of the SAE. */
+  /** Index of the SAE. */
   readonly of: number;
   readonly feature: number;
   readonly position: number;
   /** f */
   readonly activation: number;
-  /** |f W_dec|, of what it writes. */
+  /** |f W_dec|, the norm of its output. */
   readonly norm: number;
 }
 
@@ -24,11 +24,14 @@ export interface Attributed extends Omit<Active, 'of' | 'norm'> {
   readonly of: number;
   readonly norm: number;
   /**
-   * By gradient f · ∂logit/∂f; by ablation, by how much the logit falls when f is set to 0 at that token; or that of
+   * By gradient, f · ∂logit/∂f; by ablation, the decrease of the logit when f is set to 0 at that token; or equal to
    * `direct`.
    */
   readonly effect: number;
-  /** What f adds to it past all blocks above; null where the hook reaches the residual stream by no linear path. */
+  /**
+   * Its contribution on the path that skips all blocks above; null if there is no linear path from the hook to the
+   * residual stream.
+   */
   readonly direct: number | null;
 }
 
@@ -42,11 +45,11 @@ export interface AttributedText {
   readonly placement: Placement;
   readonly threads: number;
   readonly saes: readonly SteeredSae[];
-  /** Up to the one after which the logit is. */
+  /** Up to the predicting position. */
   readonly tokens: readonly number[];
 }
 
-/** Whose logit is attributed; with `minus`, by how much it exceeds that of another token. */
+/** The logit to attribute; with `minus`, its difference from another token's. */
 export interface AttributedLogit {
   readonly token: number;
   readonly minus?: number;
@@ -56,9 +59,9 @@ const targetOf = ({ token, minus }: AttributedLogit, logits: Float32Array) =>
   logits[token]! - (minus === undefined ? 0 : logits[minus]!);
 
 /**
- * Every feature that fires in the text, and what the model says after it.
+ * Every feature that fires in the text, and the model's prediction after it.
  *
- * @param first token whose features are examined: 1 where the text begins with BOS
+ * @param first token whose features are examined: 1 if the text begins with BOS
  */
 export async function readText({ checkpoint, placement, threads, saes, tokens }: AttributedText, first: number) {
   const { Tensor } = await onnxRuntime();
@@ -85,16 +88,16 @@ export async function readText({ checkpoint, placement, threads, saes, tokens }:
   }
 }
 
-/** The `most` activations that write most. */
+/** The `most` activations with the largest output norms. */
 export function strongest(active: readonly Active[], most: number): Active[] {
   const norms = Float32Array.from(active, ({ norm }) => norm);
   return largestIds(norms, most).map((i) => active[i]!);
 }
 
-/** Tokens that go through the model at one time. */
+/** Tokens per forward pass. */
 const TOKENS_AT_ONCE = 4096;
 
-/** By how much the logit falls where each activation alone is set to 0. */
+/** The decrease of the logit when each activation alone is set to 0. */
 export async function ablationEffects(
   { checkpoint, placement, threads, saes, tokens }: AttributedText,
   chosen: readonly Active[],
@@ -112,7 +115,7 @@ export async function ablationEffects(
     for (let from = 0; from < chosen.length; from += most) {
       const part = chosen.slice(from, from + most);
       const features = distinct(part, used);
-      // The first row is the text as it is: the same roundings are then in all of them.
+      // The first row is the unchanged text, so that rounding is the same in all of them.
       const rows = [null, ...part].map((ablated) =>
         rowChanges(
           features.map(
@@ -138,7 +141,7 @@ export async function ablationEffects(
   return effects;
 }
 
-/** The features of activations, each once; of an SAE without any the first, which nothing is done to. */
+/** The distinct features of activations; for an SAE without any, its first feature, left unchanged. */
 function distinct(part: readonly Active[], used: readonly number[]): { sae: number; feature: number }[] {
   return used.flatMap((of, sae) => {
     const features = [...new Set(part.filter((one) => one.of === of).map(({ feature }) => feature))];
@@ -146,10 +149,10 @@ function distinct(part: readonly Active[], used: readonly number[]): { sae: numb
   });
 }
 
-/** Features whose direct effects are computed at one time: they are effects on the whole vocabulary first. */
+/** Features whose direct effects are computed at a time: they start as effects on the whole vocabulary. */
 const FEATURES_AT_ONCE = 32;
 
-/** What each activation adds to the logit on the direct path; nothing where it is at an earlier token. */
+/** What each activation adds to the logit on the direct path; 0 for activations at earlier tokens. */
 export async function directEffects(
   { checkpoint, placement, threads, saes, tokens }: AttributedText,
   chosen: readonly Active[],

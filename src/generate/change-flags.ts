@@ -9,7 +9,7 @@ import {
   operations,
 } from '../sae/feature-changes.js';
 
-/** Flags that say what is done to which features. */
+/** Flags that select features and the operation on them. */
 export interface ChangeFlags {
   readonly feature?: readonly string[];
   readonly set?: readonly number[];
@@ -21,9 +21,9 @@ export interface ChangeFlags {
 }
 
 /**
- * The changes that flags, or the file of --changes, ask for.
+ * The changes requested by flags or by the file of --changes.
  *
- * @throws UsageRefusal where flags contradict each other; Refusal where a feature or an SAE does not exist
+ * @throws UsageRefusal if flags contradict each other; Refusal if a feature or an SAE does not exist
  */
 export async function readChanges(flags: ChangeFlags, saes: readonly NamedSae[]): Promise<Change[]> {
   const changes =
@@ -33,7 +33,7 @@ export async function readChanges(flags: ChangeFlags, saes: readonly NamedSae[])
   if (untouched) {
     throw new UsageRefusal(
       `No feature of ${untouched.path} is changed.`,
-      'Name one, or leave that --sae out.',
+      'Give one, or omit that --sae.',
       'generate/unused-sae',
     );
   }
@@ -44,8 +44,8 @@ function changesOfFlags(flags: ChangeFlags, saes: readonly NamedSae[]): Change[]
   const { feature: names = [], dose } = flags;
   if (names.length === 0) {
     throw new UsageRefusal(
-      'No feature is named.',
-      'Name it with --feature, or several in the file of --changes.',
+      'No feature is given.',
+      'Give it with --feature, or list several in the file of --changes.',
       'generate/no-change',
     );
   }
@@ -59,8 +59,8 @@ function changesOfFlags(flags: ChangeFlags, saes: readonly NamedSae[]): Change[]
   }
   if (dose && operation === 'ablate') {
     throw new UsageRefusal(
-      '--dose is of strengths, and --ablate has none.',
-      'Leave --ablate out: --dose sets features, or adds or scales with --add or --scale.',
+      '--dose varies a strength, but --ablate has none.',
+      'Omit --ablate: --dose sets features, or adds or scales with --add or --scale.',
       'generate/strengths',
     );
   }
@@ -71,21 +71,21 @@ function changesOfFlags(flags: ChangeFlags, saes: readonly NamedSae[]): Change[]
   }));
 }
 
-/** The one operation that flags name. */
+/** The single operation given by flags. */
 function operationOf(flags: ChangeFlags): { operation: Operation; strengths: readonly number[] } {
   const given = operations.filter((name) => (name === 'ablate' ? flags.ablate : flags[name] !== undefined));
   const [operation, other] = given;
   if (other !== undefined) {
     throw new UsageRefusal(
-      `--${operation} and --${other} are two things to do to a feature.`,
-      'Give one of them, or say in the file of --changes which feature is for which.',
+      `--${operation} and --${other} are two different operations.`,
+      'Give one of them, or list the operation for each feature in the file of --changes.',
       'generate/operations',
     );
   }
   if (operation === undefined && flags.dose) return { operation: 'set', strengths: [0] };
   if (operation === undefined) {
     throw new UsageRefusal(
-      'Nothing says what to do to the feature.',
+      'No operation on the feature is given.',
       'Add --set, --add or --scale with a number, or --ablate.',
       'generate/operations',
     );
@@ -97,7 +97,7 @@ async function changesOfFile(path: string, flags: ChangeFlags, saes: readonly Na
   const other = (['feature', 'set', 'add', 'scale', 'dose'] as const).find((name) => flags[name] !== undefined);
   if (other !== undefined || flags.ablate) {
     throw new UsageRefusal(
-      `--${other ?? 'ablate'} and --changes both say what to do to features.`,
+      `--${other ?? 'ablate'} and --changes both give operations on features.`,
       'Give one of them.',
       'generate/operations',
     );

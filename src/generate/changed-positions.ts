@@ -2,13 +2,13 @@ import { UsageRefusal } from '../errors/refusal.js';
 import type { RowChanges } from './changes.js';
 
 /**
- * Where features are changed, by flags.
+ * The positions at which features are changed, from flags.
  *
- * @param positions a list of 3, 5-9 and the like
- * @param from from this token on
- * @param usual from which token on where neither says
- * @param longest tokens that a text may have
- * @throws UsageRefusal where both are given, or no text reaches a position
+ * @param positions a list such as 3,5-9
+ * @param from first changed token
+ * @param usual first changed token if neither flag is given
+ * @param longest max tokens of a text
+ * @throws UsageRefusal if both are given, or no text reaches a position
  */
 export function changedPositions(
   { positions, from }: { readonly positions?: readonly string[]; readonly from?: number },
@@ -22,7 +22,7 @@ export function changedPositions(
   }
   if (from !== undefined) {
     throw new UsageRefusal(
-      '--positions and --from both say where features are changed.',
+      '--positions and --from both give positions to change.',
       'Give one of them.',
       'generate/positions',
     );
@@ -32,7 +32,7 @@ export function changedPositions(
     if (first === undefined || Number(last) < Number(first)) {
       throw new UsageRefusal(
         `--positions "${text}" is not a position.`,
-        'Write numbers of tokens from 0 on, or ranges: 3,5-9.',
+        'Write token numbers, counted from 0, or ranges: 3,5-9.',
         'config/wrong-value',
       );
     }
@@ -44,7 +44,7 @@ export function changedPositions(
 
 const outside = (position: number, longest: number, flag: string) =>
   new UsageRefusal(
-    `No text reaches position ${position}: prompt and continuation have ${longest} tokens at most.`,
+    `No text reaches position ${position}: prompt and continuation have at most ${longest} tokens.`,
     `Use a ${flag} below ${longest}, or more --tokens.`,
     'generate/positions',
   );

@@ -1,12 +1,12 @@
 import { type Change, type ChangeOfSae, factorsOf } from '../sae/feature-changes.js';
 
-// Changes of features as numbers of a graph.
+// Changes of features as numeric inputs of a graph.
 
-/** What is changed in one text. */
+/** Changes in one text. */
 export interface RowChanges {
-  /** Of each SAE, the same features for every text of a batch. */
+  /** For each SAE, the same features in every text of a batch. */
   readonly ofSaes: readonly ChangeOfSae[];
-  /** Are features changed at this token? 0 is the first, BOS where there is one. */
+  /** Are features changed at this token? 0 is the first, including a BOS. */
   readonly at: (position: number) => boolean;
 }
 
@@ -16,7 +16,7 @@ export function rowChanges(changes: readonly Change[], saes: number, at: RowChan
   return { ofSaes, at };
 }
 
-/** The same features, with nothing done to them. */
+/** The same features, without any change. */
 export const unchangedRow = (changes: readonly Change[], saes: number): RowChanges =>
   rowChanges(
     changes.map((change) => ({ ...change, operation: 'scale', strength: 1 })),

@@ -3,18 +3,17 @@ import { chatTemplate } from '../corpus/chats/template.js';
 import { Refusal } from '../errors/refusal.js';
 
 /**
- * Messages of a user as the texts that a model for chats is trained on: by its own template, up to where its answer
- * begins.
+ * User messages rendered as a chat model is trained on them: by the model's template, up to where its answer begins.
  *
- * @param directory of the model
- * @throws Refusal where the model has no template, or it cannot be applied
+ * @param directory the model's
+ * @throws Refusal if the model has no template, or it cannot be applied
  */
 export async function chatTexts(directory: string, messages: readonly string[]): Promise<string[]> {
   const template = await chatTemplate(directory);
   if (!template) {
     throw new Refusal(
       `${directory} has no chat template: it is not a chat model, or a part of it is missing.`,
-      'Leave --chat out, or use the instruction-tuned model.',
+      'Omit --chat, or use the instruction-tuned model.',
       'generate/no-chat-template',
     );
   }
@@ -28,7 +27,7 @@ export async function chatTexts(directory: string, messages: readonly string[]):
       if (failed !== 'template') throw refusedRendering(one, 'the prompt', directory);
       throw new Refusal(
         `The chat template of ${directory} could not be applied: ${reason.replace(/\.$/, '')}.`,
-        'Write the text of a turn out in --prompt, without --chat.',
+        'Write out the turn in --prompt, without --chat.',
         'generate/chat-template',
       );
     });

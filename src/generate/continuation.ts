@@ -6,36 +6,36 @@ import type { RowChanges } from './changes.js';
 import type { ChooseToken } from './sampling.js';
 import type { Stepper } from './stepper.js';
 
-/** A text to be continued. */
+/** A text to continue. */
 export interface TextToContinue {
   /** Its tokens, BOS included where it begins with one. */
   readonly tokens: readonly number[];
   readonly choose: ChooseToken;
   readonly changes?: RowChanges;
-  /** What to say where its logits are not finite. */
+  /** The error to report if its logits are not finite. */
   readonly notFinite: Refusal;
 }
 
-/** Why a text ended: it has as many tokens as were asked for, it ended itself, or a stop text came. */
+/** Why a text ended: it reached the maximum number of tokens, the model ended it, or a stop string occurred. */
 export type Ending = 'length' | 'end' | 'stop';
 
 export interface ContinuedText {
-  /** Tokens after the prompt, without the one that ended it. */
+  /** Tokens after the prompt, without an end token. */
   readonly ids: readonly number[];
-  /** Their text, up to the stop text. */
+  /** Their text, up to the stop string. */
   readonly text: string;
   readonly ending: Ending;
 }
 
 export interface ContinuationSettings {
-  /** Tokens after the prompt, at most. */
+  /** Max tokens after the prompt. */
   readonly most: number;
   /** Tokens that end a text. */
   readonly ends: ReadonlySet<number>;
-  /** Texts that end a text. */
+  /** Stop strings. */
   readonly stops: readonly string[];
   readonly bytes: TokenBytes;
-  /** Called with text as it comes. */
+  /** Called with new text as it is generated. */
   readonly onText?: (text: number, piece: string) => void;
   /** Called with the logits after the prompts, [texts × vocabulary]. */
   readonly onFirst?: (logits: Float32Array) => void;
@@ -44,13 +44,13 @@ export interface ContinuationSettings {
   readonly stop: StopRequest;
 }
 
-/** Tokens of a prompt that go through the model at one time: the scores of a step are as many times all tokens. */
+/** Max tokens of a prompt per forward pass: attention scores take this many times all tokens. */
 const PROMPT_STEP = 512;
 
 /**
- * Continues texts, all of them together; where a signal asks to stop, as far as they have come.
+ * Continues texts as one batch; if a signal asks to stop, returns what has been generated so far.
  *
- * @throws Refusal where logits are not finite
+ * @throws Refusal if logits are not finite
  */
 export async function continueTexts(
   stepper: Stepper,
@@ -82,7 +82,7 @@ export async function continueTexts(
   return growing.map((text) => text.result());
 }
 
-/** Runs the model over the prompts; returns the logits of what follows them. */
+/** Runs the model over the prompts; returns the logits of the next token. */
 async function readPrompts(
   stepper: Stepper,
   texts: readonly TextToContinue[],
@@ -99,10 +99,10 @@ async function readPrompts(
   return logits;
 }
 
-/** @throws Refusal where a logit is not finite, or all are one number: norms of what overflows are 0 */
+/** @throws Refusal if a logit is not finite, or all are equal: norms of overflowing values are 0 */
 function checkLogits(logits: Float32Array, notFinite: Refusal): void {
   let [least, most] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
-  // By number: an iterator takes six times as long over a large vocabulary, a tenth of a step of several texts.
+  // By index: an iterator takes six times as long over a large vocabulary, a tenth of a step of several texts.
   for (let id = 0; id < logits.length; id++) {
     const value = logits[id]!;
     if (!Number.isFinite(value)) throw notFinite;
@@ -112,13 +112,13 @@ function checkLogits(logits: Float32Array, notFinite: Refusal): void {
   if (least === most) throw notFinite;
 }
 
-/** What follows a prompt, as its tokens come. */
+/** The continuation of a prompt, as its tokens are generated. */
 class GrowingText {
   ending: Ending | undefined;
   private readonly ids: number[] = [];
   private readonly streamed: StreamedText;
   private text = '';
-  /** Characters that were told. */
+  /** Characters already reported. */
   private told = 0;
 
   constructor(
@@ -155,14 +155,14 @@ class GrowingText {
     this.tellUpTo(this.text.length);
   }
 
-  /** Where the first stop text begins that ends beyond `before` characters. */
+  /** Start of the first stop string that ends beyond `before` characters. */
   private stopFrom(before: number): number | undefined {
     const places = this.settings.stops.map((stop) => this.text.indexOf(stop, Math.max(0, before - stop.length + 1)));
     const found = places.filter((place) => place >= 0);
     return found.length > 0 ? Math.min(...found) : undefined;
   }
 
-  /** Characters at the end that a stop text may begin with. */
+  /** Length of the longest suffix that may begin a stop string. */
   private mayBecomeStop(): number {
     const shared = (stop: string) => {
       for (let n = Math.min(stop.length - 1, this.text.length); n > 0; n--)

@@ -19,24 +19,24 @@ import { type RowChanges, rowChanges, unchangedRow } from './changes.js';
 import { SteeredLoss } from './steered-loss.js';
 import type { SteeredSae } from './steering-graph.js';
 
-/** Mean losses of next tokens, in nats. */
+/** Mean next-token losses, in nats. */
 export interface DoseLosses {
-  /** Positions that they are means over. */
+  /** Number of positions in the means. */
   readonly tokens: number;
   readonly unsteered: number;
-  /** Of each row of changes. */
+  /** For each row of changes. */
   readonly steered: readonly SteeredLossMean[];
 }
 
 export interface SteeredLossMean {
   readonly loss: number;
-  /** From the loss without changes. */
+  /** Change from the loss without changes. */
   readonly change: number;
-  /** 95 % bootstrap interval of the change over contexts; null where there is one context. */
+  /** 95 % bootstrap interval of the change over contexts; null for a single context. */
   readonly interval: readonly [low: number, high: number] | null;
 }
 
-/** What of a plan decides losses. */
+/** The parts of a plan that determine losses. */
 interface LossPlan {
   readonly config: SteerConfig;
   readonly candidates: readonly Candidate[];
@@ -51,12 +51,12 @@ interface LossPlan {
   readonly doses: readonly (readonly Change[])[];
 }
 
-const STOPPED = 'The losses were not all measured.';
+const STOPPED = 'Not all losses were measured.';
 
 /**
- * The mean loss on the first positions of --corpus, without changes and with each row of them.
+ * The mean loss on the first positions of --corpus, without changes and for each row of changes.
  *
- * @throws Refusal where the text is too short, or a loss is not finite
+ * @throws Refusal if the text is too short, or a loss is not finite
  */
 export async function lossesByStrength(plan: LossPlan, progress: Progress, stop: StopRequest): Promise<DoseLosses> {
   const { config, saes, model, at, placement, doses } = plan;
@@ -93,7 +93,7 @@ export async function lossesByStrength(plan: LossPlan, progress: Progress, stop:
   }
 }
 
-/** Means and intervals of the sums of each context: those without changes, then those of each row. */
+/** Means and intervals from the sums of each context: first without changes, then for each row. */
 function meansOf(tokens: readonly number[], [clean, ...rows]: readonly (readonly number[])[]): DoseLosses {
   const total = (sums: readonly number[]) => sums.reduce((sum, one) => sum + one, 0);
   const all = total(tokens);
@@ -109,7 +109,7 @@ function meansOf(tokens: readonly number[], [clean, ...rows]: readonly (readonly
   };
 }
 
-/** The first contexts of --corpus, as many as hold --text-tokens positions that count. */
+/** The first contexts of --corpus, enough for --text-tokens positions that count. */
 async function contextsOf({ config, candidates, model }: LossPlan, progress: Progress, stop: StopRequest) {
   const { checkpoint, directory, tokenizer } = model;
   const { bosTokenId, vocabulary, special } = checkpoint.config;
@@ -134,7 +134,7 @@ async function contextsOf({ config, candidates, model }: LossPlan, progress: Pro
     }
     throwIfStopped(stop, STOPPED);
     throw new Refusal(
-      `${corpusName(about)} has ${tokens} tokens in whole contexts (BOS not counted); --text-tokens asks for ${config.textTokens}.`,
+      `${corpusName(about)} has ${tokens} tokens in complete contexts (BOS not counted); --text-tokens is ${config.textTokens}.`,
       'Use fewer --text-tokens, a shorter --context, or more text.',
       'corpus/too-short',
     );

@@ -12,7 +12,7 @@ import { Stepper } from './stepper.js';
 
 export const STOPPED = 'The texts are incomplete.';
 
-/** `generate`: continues prompts; one is printed as its tokens come. */
+/** `generate`: continues prompts; a single one is printed as its tokens are generated. */
 export async function generate(config: GenerateConfig, terminal: TextTerminal): Promise<void> {
   const { progress, stop, print, write } = terminal;
   const sampling = samplingOf(config);
@@ -51,26 +51,26 @@ const inJson = ({ prompt }: GenerateConfig, continued: readonly ContinuedText[])
   continued.map((text, i) => ({ prompt: prompt[i], ...text }));
 
 /**
- * How tokens are chosen, by the flags.
+ * Sampling settings from flags.
  *
- * @throws UsageRefusal where --top-k or --top-p is given without a temperature
+ * @throws UsageRefusal if --top-k or --top-p is given without a temperature
  */
 export function samplingOf({ temperature, topK, topP, seed }: SamplingSettings): SamplingSettings {
   const unused = topK !== undefined ? '--top-k' : topP !== undefined ? '--top-p' : undefined;
   if (temperature > 0 || unused === undefined) return { temperature, topK, topP, seed };
   throw new UsageRefusal(
-    `${unused} chooses among tokens at random, and without --temperature the most probable one is taken.`,
-    'Add --temperature 1, or leave it out.',
+    `${unused} applies to sampling, but without --temperature the most probable token is chosen.`,
+    'Add --temperature 1, or omit it.',
     'generate/no-temperature',
   );
 }
 
-/** What to say of a model whose logits are not finite. */
+/** The error for a model whose logits are not finite. */
 export function modelNotFinite(name: string, placement: Placement): Refusal {
   return new Refusal(`The logits of ${name} are not finite.`, notFiniteRemedy(placement), 'generate/not-finite');
 }
 
-/** Says what is kept of the texts while they are continued. */
+/** Reports the memory of the keys and values. */
 export function sayMemory({ say }: Progress, stepper: Stepper, texts: number, longest: number): void {
   const mib = (stepper.keptBytes(texts) / 2 ** 20).toFixed(1);
   const those = texts === 1 ? 'a text' : `${texts} texts`;

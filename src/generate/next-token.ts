@@ -1,7 +1,7 @@
 import { significant, textTable } from '../progress/progress.js';
 import { largestIds } from './sampling.js';
 
-/** A token that may follow, before and after a change. */
+/** A candidate next token, before and after a change. */
 export interface NextToken {
   readonly id: number;
   readonly token: string;
@@ -11,20 +11,20 @@ export interface NextToken {
   readonly steeredProbability: number;
 }
 
-/** What may follow a prompt, before and after a change. */
+/** The next-token predictions after a prompt, before and after a change. */
 export interface NextTokens {
-  /** The most probable ones before or after, the most probable after first. */
+  /** The most probable tokens before or after, by descending probability after. */
   readonly likely: readonly NextToken[];
-  /** The largest changes of log-probability among tokens that are likely before or after, the largest first. */
+  /** The largest changes of log-probability among tokens that are likely before or after, descending. */
   readonly changed: readonly NextToken[];
 }
 
-/** Tokens of each list. */
+/** Tokens per list. */
 const SHOWN = 8;
-/** Tokens among which the largest changes are looked for: those most probable before, and after. */
+/** Number of most probable tokens, before and after, to search for the largest changes. */
 const CANDIDATES = 512;
 
-/** log Σ exp of logits. */
+/** log Σ exp of the logits. */
 function logSum(logits: Float32Array): number {
   let most = Number.NEGATIVE_INFINITY;
   for (const value of logits) most = Math.max(most, value);
@@ -34,9 +34,9 @@ function logSum(logits: Float32Array): number {
 }
 
 /**
- * Compares what may follow a prompt.
+ * Compares the next-token predictions after a prompt.
  *
- * @param texts of tokens by their numbers
+ * @param texts token texts by id
  */
 export function nextTokens(clean: Float32Array, steered: Float32Array, texts: readonly string[]): NextTokens {
   const [before, after] = [logSum(clean), logSum(steered)];

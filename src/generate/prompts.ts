@@ -22,16 +22,16 @@ export interface TextModel {
   readonly ends: ReadonlySet<number>;
 }
 
-/** Opens a checkpoint, downloaded where it is one of the hub. */
+/** Opens a checkpoint, downloading it if it is on the hub. */
 export async function openModel(source: ModelSource, progress: Progress, stop: StopRequest): Promise<Checkpoint> {
   return openCheckpoint(await modelDirectory(source, progress, stop, parseModelConfig));
 }
 
 /**
- * Opens what a model's texts are read and written with.
+ * Opens everything needed to read and write a model's texts.
  *
  * @param bos whether prompts begin with BOS
- * @throws Refusal where a file is missing or broken, or does not fit the weights
+ * @throws Refusal if a file is missing or damaged, or does not fit the weights
  */
 export async function openTextModel(checkpoint: Checkpoint, bos: BosPolicy): Promise<TextModel> {
   const { directory, config } = checkpoint;
@@ -45,19 +45,19 @@ const GENERATION_CONFIG = 'generation_config.json';
 const token = z.number().int().nonnegative();
 const generationSchema = z.looseObject({ eos_token_id: z.union([token, z.array(token)]).nullish() });
 
-/** Tokens that end a text by generation_config.json, where there is one: of a model for chats, the end of a turn. */
+/** Tokens that end a text according to generation_config.json, if present; for a chat model, the end of a turn. */
 async function generationEnds(directory: string): Promise<number[]> {
   const path = join(directory, GENERATION_CONFIG);
   if (!(await exists(path))) return [];
   const remedy = `Download ${GENERATION_CONFIG} again.`;
-  const json = await readJsonFile(path, [`There is no file ${path}.`, remedy], remedy);
+  const json = await readJsonFile(path, [`${path} does not exist.`, remedy], remedy);
   return [checkJson(generationSchema, json, path, remedy).eos_token_id ?? []].flat();
 }
 
 /**
- * The tokens of a prompt, with BOS where the model's texts begin with it and the prompt does not.
+ * The tokens of a prompt, with BOS prepended if the model's texts begin with it and the prompt does not.
  *
- * @throws Refusal where there are none, or one is beyond the vocabulary
+ * @throws Refusal if there are none, or one is outside the vocabulary
  */
 export function promptTokens({ tokenizer, checkpoint }: TextModel, prompt: string): number[] {
   const document = tokenizer.begin('the prompt');
@@ -69,19 +69,19 @@ export function promptTokens({ tokenizer, checkpoint }: TextModel, prompt: strin
   const beyond = ids.find((id) => id >= checkpoint.config.vocabulary);
   if (beyond === undefined) return ids;
   throw new Refusal(
-    `The tokenizer gives token ${beyond}, and the model's vocabulary has ${checkpoint.config.vocabulary}.`,
+    `The tokenizer produced token ${beyond}, but the model's vocabulary has only ${checkpoint.config.vocabulary}.`,
     'Tokenizer and weights must be of one checkpoint.',
     'corpus/token-outside-vocabulary',
   );
 }
 
-/** What is continued, and what of it is printed before its continuation: of a message to a model for chats, nothing. */
+/** The texts to continue, and what is printed before each continuation: nothing for a message to a chat model. */
 export interface Prompts {
   readonly tokens: readonly number[][];
   readonly shown: readonly string[];
 }
 
-/** Prompts as flags give them. */
+/** Prompts from flags. */
 export async function readPrompts(
   model: TextModel,
   { prompt, chat }: { readonly prompt: readonly string[]; readonly chat: boolean },
@@ -91,10 +91,10 @@ export async function readPrompts(
 }
 
 /**
- * Tokens of a text, prompt included, that are made room for.
+ * Number of tokens of a text, prompt included, to allocate for.
  *
- * @param most tokens after a prompt, at most
- * @throws UsageRefusal where a prompt leaves no position for them
+ * @param most max tokens after a prompt
+ * @throws UsageRefusal if a prompt leaves no position for them
  */
 export function roomFor(prompts: readonly (readonly number[])[], most: number, { config }: Checkpoint): number {
   const longest = Math.max(...prompts.map(({ length }) => length));
@@ -102,14 +102,14 @@ export function roomFor(prompts: readonly (readonly number[])[], most: number, {
   if (longest + most <= maxContext) return longest + most;
   if (longest >= maxContext) {
     throw new UsageRefusal(
-      `A prompt has ${longest} tokens, and the model has ${maxContext} positions.`,
+      `A prompt has ${longest} tokens, but the model has only ${maxContext} positions.`,
       `Shorten it to at most ${maxContext - 1} tokens.`,
       'generate/prompt-too-long',
     );
   }
   throw new UsageRefusal(
     `A prompt of ${longest} tokens and --tokens ${most} are more than the model's ${maxContext} positions.`,
-    `Use --tokens ${maxContext - longest} at most.`,
+    `Use at most --tokens ${maxContext - longest}.`,
     'generate/prompt-too-long',
   );
 }

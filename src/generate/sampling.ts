@@ -2,20 +2,20 @@ import { Generator, Purpose } from '../random/generator.js';
 
 /** How a token is chosen from logits. */
 export interface SamplingSettings {
-  /** 0: the most probable token; else logits are divided by it. */
+  /** 0: the most probable token; otherwise the divisor of the logits. */
   readonly temperature: number;
   /** Only the k most probable tokens; undefined: all. */
   readonly topK?: number;
-  /** Only the fewest most probable tokens whose probabilities add up to p, those of top-k among themselves. */
+  /** The smallest set of most probable tokens whose probabilities, renormalised after top-k, add up to p. */
   readonly topP?: number;
   readonly seed: number;
 }
 
-/** Chooses the next token of a text: its number, given the logits [vocabulary]. */
+/** Chooses the next token id of a text from the logits [vocabulary]. */
 export type ChooseToken = (logits: Float32Array) => number;
 
 /**
- * A chooser for one text; the same seed and number give the same choices, whatever other texts are continued.
+ * A sampler for one text; the same seed and number give the same choices, whatever other texts are in the batch.
  *
  * @param text number of the text in the command
  */
@@ -25,7 +25,7 @@ export function tokenChooser(settings: SamplingSettings, text: number): ChooseTo
   return (logits) => sampled(logits, settings, random.uniform());
 }
 
-/** The token with the largest logit; of equals the first. */
+/** The token with the largest logit; ties go to the first. */
 function mostProbable(logits: Float32Array): number {
   let best = 0;
   for (let id = 1; id < logits.length; id++) if (logits[id]! > logits[best]!) best = id;
@@ -44,7 +44,7 @@ function sampled(logits: Float32Array, { temperature, topK, topP }: SamplingSett
   return drawn(kept.length, (i) => kept[i]!, weight, u);
 }
 
-/** Of `count` tokens, the one at which the sum of weights passes u of all. */
+/** The first of `count` tokens at which the cumulative weight exceeds the share u of the total. */
 function drawn(count: number, idOf: (i: number) => number, weight: (id: number) => number, u: number): number {
   let total = 0;
   for (let i = 0; i < count; i++) total += weight(idOf(i));
@@ -58,7 +58,7 @@ function drawn(count: number, idOf: (i: number) => number, weight: (id: number) 
 
 const sumOf = (ids: readonly number[], weight: (id: number) => number) => ids.reduce((sum, id) => sum + weight(id), 0);
 
-/** The first of `ids`, which come the most probable first, until they are p of the total. */
+/** The shortest prefix of `ids`, which are sorted by descending probability, that reaches the share p. */
 function withinShare(ids: readonly number[], weight: (id: number) => number, total: number, p: number): number[] {
   let sum = 0;
   const end = ids.findIndex((id) => {
@@ -68,10 +68,10 @@ function withinShare(ids: readonly number[], weight: (id: number) => number, tot
   return ids.slice(0, end < 0 ? ids.length : end + 1);
 }
 
-/** Candidates that are sorted at first: most texts need no more. */
+/** Candidates sorted at first: most texts need no more. */
 const FIRST_CANDIDATES = 256;
 
-/** The fewest most probable tokens whose probabilities add up to p. */
+/** The smallest set of most probable tokens whose probabilities add up to p. */
 function nucleus(logits: Float32Array, weight: (id: number) => number, p: number): number[] {
   let total = 0;
   for (let id = 0; id < logits.length; id++) total += weight(id);
@@ -82,11 +82,11 @@ function nucleus(logits: Float32Array, weight: (id: number) => number, p: number
   }
 }
 
-/** The tokens with the `count` largest values, the largest first; of equals the smaller number. */
+/** The tokens with the `count` largest values, descending; ties go to the lower id. */
 export function largestIds(values: Float32Array, count: number): number[] {
   const ranked = (a: number, b: number) => values[b]! - values[a]! || a - b;
   if (count >= values.length / 4) return Array.from(values.keys()).sort(ranked).slice(0, count);
-  // Whatever reaches the least of the kept is kept, and sorted when there are twice as many.
+  // Everything not below the smallest kept value is kept; sorted once there are twice as many.
   let kept: number[] = [];
   let least = Number.NEGATIVE_INFINITY;
   for (let id = 0; id < values.length; id++) {

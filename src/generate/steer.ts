@@ -24,7 +24,7 @@ import type { SteeredSae } from './steering-graph.js';
 import { Stepper } from './stepper.js';
 import { tooStrong } from './too-strong.js';
 
-/** What `steer` was asked for, checked and opened. */
+/** A `steer` command, checked and opened. */
 export interface SteeringPlan {
   readonly config: SteerConfig;
   readonly sampling: SamplingSettings;
@@ -36,14 +36,14 @@ export interface SteeringPlan {
   /** What is printed before each continuation. */
   readonly shown: readonly string[];
   readonly longest: number;
-  /** Where features are changed. */
+  /** Positions at which features are changed. */
   readonly at: RowChanges['at'];
   readonly placement: Placement;
-  /** The changes of each row of --dose, or the one that was asked for. */
+  /** The changes for each row of --dose, or the single requested one. */
   readonly doses: readonly (readonly Change[])[];
 }
 
-/** `steer`: continues prompts with features changed, and next to that without. */
+/** `steer`: continues prompts with features changed, and without for comparison. */
 export async function steer(config: SteerConfig, terminal: Terminal): Promise<void> {
   const { progress, stop, print } = terminal;
   const plan = await planSteering(config, terminal);
@@ -80,18 +80,18 @@ async function planSteering(config: SteerConfig, { progress, stop }: Terminal): 
   return { config, sampling, candidates, changes, saes, model, prompts, shown, longest, at, placement, doses };
 }
 
-/** @throws UsageRefusal where two reconstructions would stand for one value */
+/** @throws UsageRefusal if two reconstructions would replace the same activation */
 function checkOnePerHook({ errorTerm }: SteerConfig, candidates: readonly Candidate[]): void {
   const twice = candidates.find(({ hook }, i) => candidates.findIndex((one) => one.hook.name === hook.name) < i);
   if (errorTerm || twice === undefined) return;
   throw new UsageRefusal(
-    `Two SAEs write to ${twice.hook.name}, and without the error term only one reconstruction can stand there.`,
-    'Leave --no-error-term out, or one of the SAEs.',
+    `Two SAEs write to ${twice.hook.name}, and without the error term only one reconstruction can replace it.`,
+    'Omit --no-error-term, or one of the SAEs.',
     'generate/one-hook',
   );
 }
 
-/** Continues every prompt unchanged and with each row of changes, all of them together. */
+/** Continues every prompt unchanged and with each row of changes, as one batch. */
 async function steerTexts(plan: SteeringPlan, { progress, stop }: Terminal): Promise<SteeredTexts> {
   const { config, sampling, saes, model, prompts, longest, at, placement, doses } = plan;
   const { checkpoint } = model;
@@ -106,7 +106,7 @@ async function steerTexts(plan: SteeringPlan, { progress, stop }: Terminal): Pro
     sayTf32(progress.say, config.device);
     progress.begin('generating', config.tokens, 'step');
     const texts = prompts.flatMap((tokens, i) =>
-      // The same choices at random for all rows of a prompt.
+      // The same random choices in all rows of a prompt.
       rows.map((changes, row) => ({ tokens, changes, choose: tokenChooser(sampling, i), notFinite: refusals[row]! })),
     );
     let next: (NextTokens | null)[] = [];
@@ -131,7 +131,7 @@ async function steerTexts(plan: SteeringPlan, { progress, stop }: Terminal): Pro
   }
 }
 
-/** What may follow each text, compared with the first of its prompt. */
+/** The next-token predictions after each text, compared with the first text of its prompt. */
 function compareRows(logits: Float32Array, rows: number, texts: number, shown: readonly string[]): NextTokens[] {
   const width = logits.length / texts;
   const of = (i: number) => logits.subarray(i * width, (i + 1) * width);

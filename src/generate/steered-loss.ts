@@ -10,10 +10,10 @@ import { changeFeeds } from './steering-feeds.js';
 import { STEERED, type SteeredSae, steeringHook } from './steering-graph.js';
 
 /**
- * Losses of every next token of contexts in which features are changed.
+ * Losses of every next token in contexts in which features are changed.
  *
- * Inputs: `tokens` int64 [batch, context]; `rows` and `targets` int64 [rows], flat positions and the tokens that follow;
- * `chunks` int64 [1]; those of steeringHook. Output: `nll` float32 [chunks, 1, chunk] in nats.
+ * Inputs: `tokens` int64 [batch, context]; `rows` and `targets` int64 [rows], flat positions and the tokens that
+ * follow; `chunks` int64 [1]; those of steeringHook. Output: `nll` float32 [chunks, 1, chunk] in nats.
  */
 function steeredLossGraph(
   checkpoint: Checkpoint,
@@ -37,7 +37,7 @@ function steeredLossGraph(
   return g.encode();
 }
 
-/** A model whose losses on contexts are measured with features changed. */
+/** A model for measuring losses on contexts with features changed. */
 export class SteeredLoss {
   private constructor(
     private readonly session: Session,
@@ -59,8 +59,8 @@ export class SteeredLoss {
   }
 
   /**
-   * −log p of the next tokens that count, in nats, at most `limit` of them. Features are changed where `changes` says, but
-   * at no token that is left out.
+   * −log p of the next tokens that count, in nats, at most `limit` of them. Features are changed where `changes` says,
+   * except at excluded tokens.
    */
   async losses(batch: readonly Context[], limit: number, changes: RowChanges): Promise<Float32Array> {
     const { Tensor } = await onnxRuntime();

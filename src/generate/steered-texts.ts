@@ -9,16 +9,16 @@ import type { DoseLosses, SteeredLossMean } from './dose.js';
 import { type NextTokens, nextTokenTable } from './next-token.js';
 import type { SamplingSettings } from './sampling.js';
 
-/** What became of every prompt. */
+/** The result for every prompt. */
 export interface SteeredTexts {
   readonly prompts: readonly {
     readonly unsteered: ContinuedText;
-    /** One for each row of changes; `next` is null where it was not asked for. */
+    /** One per row of changes; `next` is null if not requested. */
     readonly steered: readonly { readonly text: ContinuedText; readonly next: NextTokens | null }[];
   }[];
 }
 
-/** What is shown of a plan. */
+/** The parts of a plan that are shown. */
 interface ShownPlan {
   readonly shown: readonly string[];
   readonly config: SteerConfig;
@@ -31,7 +31,7 @@ interface ShownPlan {
 
 type Found = SteeredTexts & { readonly losses?: DoseLosses };
 
-/** A change as people write it: feature 17 = 8, feature 17 + 4, feature 17 × 2; with the SAE where there are several. */
+/** A change in words: feature 17 = 8, feature 17 + 4, feature 17 × 2; with the SAE's name if there are several. */
 export function changeInWords(
   { sae, feature, operation, strength }: Change,
   saes: readonly { path: string }[],
@@ -41,7 +41,7 @@ export function changeInWords(
   return `feature ${name} ${sign} ${strength}`;
 }
 
-/** For people: every prompt's texts, one under the other, and next tokens; or a table over strengths. */
+/** As text: every prompt's continuations, one below the other, and next tokens; or a table over strengths. */
 export function steeredText(plan: ShownPlan, found: Found): string {
   const { config, shown, doses, candidates } = plan;
   const parts = found.prompts.flatMap(({ unsteered, steered }, i) => {
@@ -73,7 +73,7 @@ function lossInWords({ tokens, unsteered }: DoseLosses, steered: SteeredLossMean
 
 const sentenceCase = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** A row for each strength: the loss where it was measured, and the continuation. */
+/** One row per strength: the loss if measured, and the continuation. */
 function doseTable({ config }: ShownPlan, { prompts, losses }: Found, i: number): string {
   const { unsteered, steered } = prompts[i]!;
   const row = (strength: string, text: ContinuedText, loss: SteeredLossMean | undefined) => [
@@ -90,7 +90,7 @@ function doseTable({ config }: ShownPlan, { prompts, losses }: Found, i: number)
   return `${config.prompt[i]}\n${textTable([head, ...rows]).join('\n')}`;
 }
 
-/** For programs: everything. */
+/** As JSON, complete. */
 export function steeredJson(plan: ShownPlan, found: Found): object {
   const { config, sampling, candidates, changes, model } = plan;
   const { positions, from, errorTerm, dose } = config;

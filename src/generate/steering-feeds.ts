@@ -3,7 +3,7 @@ import type { Feeds } from '../onnx/session.js';
 import type { RowChanges } from './changes.js';
 import { changeInputs, type SteeredSae } from './steering-graph.js';
 
-/** Inputs of steeringHook that stay the same while texts are continued. */
+/** Inputs of steeringHook that stay the same during generation. */
 export function changeFeeds(saes: readonly SteeredSae[], rows: readonly RowChanges[], tensor: typeof Tensor): Feeds {
   const feeds: Feeds = {};
   for (const k of saes.keys()) {

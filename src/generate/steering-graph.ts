@@ -5,21 +5,21 @@ import { chosenFeatures, decodedStep } from '../sae/feature-step.js';
 import { forward, storedParameters } from '../sae/forward-graph.js';
 import type { SaeFiles } from '../sae/saelens.js';
 
-/** An SAE some of whose features are changed in a running model. */
+/** An SAE whose features are changed in a running model. */
 export interface SteeredSae {
   readonly files: SaeFiles;
-  /** Whose value is changed: the SAE's own hook, or that of a transcoder's output. */
+  /** The hook that is changed: the SAE's own, or a transcoder's output hook. */
   readonly hook: Hook;
-  /** What it reads. */
+  /** The hook it reads. */
   readonly input: Hook;
-  /** Does x − x̂ stay as it was? Else the value becomes the changed reconstruction. */
+  /** Keep the error x − x̂? Otherwise the value becomes the changed reconstruction. */
   readonly errorTerm: boolean;
 }
 
 /** Name of the input float32 [batch, tokens]: 1 where features are changed, else 0. */
 export const STEERED = 'steered';
 
-/** Names of inputs of SAE k: numbers of features, int64 [n]; and f′ = scale · f + shift, float32 [batch, n] each. */
+/** Input names for SAE k: feature numbers, int64 [n]; and f′ = scale · f + shift, float32 [batch, n] each. */
 export const changeInputs = (k: number) => ({
   features: `sae${k}/features`,
   scale: `sae${k}/scale`,
@@ -27,12 +27,12 @@ export const changeInputs = (k: number) => ({
 });
 
 /**
- * Changes chosen features of SAEs where a model computes: with f′ = scale · f + shift of the chosen ones, x becomes
- * x + (f′ − f) W_dec, so that the error x − x̂ stays as it was, exactly and without being computed; or, without the error
- * term, decode(f′). Features of an architecture in which they do not compete are computed alone. SAEs of one hook all
- * read its value before any change; one further up reads what was changed before it.
+ * Changes chosen features of SAEs within the model: with f′ = scale · f + shift for them, x becomes x + (f′ − f) W_dec,
+ * which keeps the error x − x̂ exactly, without computing it; or, without the error term, decode(f′). In architectures
+ * whose features do not compete, only the chosen ones are computed. SAEs at one hook all read its value before any
+ * change; one at a later hook reads the changed values.
  *
- * @param tokens name of the dimension of tokens in the graph, or their number
+ * @param tokens the graph's token dimension: its name or its size
  */
 export function steeringHook(g: GraphBuilder, saes: readonly SteeredSae[], tokens: string | number): HookFunction {
   if (saes.length === 0) return noHook;
@@ -54,7 +54,7 @@ export function steeringHook(g: GraphBuilder, saes: readonly SteeredSae[], token
   });
 }
 
-/** What is changed of one SAE. */
+/** Changes to one SAE. */
 class FeatureChange {
   private readonly w: ParameterValues;
   private readonly features: Value;
@@ -76,8 +76,8 @@ class FeatureChange {
   }
 
   /**
-   * @param value of the hook, float32 [batch, tokens, width], changed by other SAEs or not
-   * @param seen what the SAE reads, float32 [batch, tokens, d_in]
+   * @param value of the hook, float32 [batch, tokens, width], possibly changed by other SAEs
+   * @param seen activation the SAE reads, float32 [batch, tokens, d_in]
    */
   apply(value: Value, seen: Value): Value {
     const { g, sae, w, where, features } = this;

@@ -4,20 +4,20 @@ import type { Placement } from '../lm/placement.js';
 import { GraphBuilder } from '../onnx/graph.js';
 import { type SteeredSae, steeringHook } from './steering-graph.js';
 
-/** A graph of one step of generation, and what it keeps of each token. */
+/** A graph of one generation step, and what it caches per token. */
 export interface StepGraph {
   readonly graph: Uint8Array;
   readonly kept: readonly KeptLayer[];
 }
 
 /**
- * One step of generation: any number of tokens of each text, the first step's being the prompt, against the keys and
- * values of the steps before.
+ * One generation step: any number of tokens of each text (the prompt in the first step), attending to the cached keys
+ * and values of earlier steps.
  *
- * Inputs: those of Past (`tokens`, `first`, `pads`, what was kept of each layer); with SAEs those of steeringHook.
- * Outputs: `logits` float32 [batch, vocabulary] of the token that follows; what is to be kept of this step's tokens.
+ * Inputs: those of Past (`tokens`, `first`, `pads`, each layer's cache); with SAEs those of steeringHook. Outputs:
+ * `logits` float32 [batch, vocabulary] of the next token; what to cache for this step's tokens.
  *
- * @param longest tokens of a text, prompt and padding included, at most
+ * @param longest max tokens of a text, prompt and padding included
  */
 export function generationGraph(
   checkpoint: Checkpoint,

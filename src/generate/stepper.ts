@@ -11,21 +11,21 @@ import { generationGraph } from './step-graph.js';
 /** What a stepper is opened with. */
 export interface StepperSettings {
   readonly placement: Placement;
-  /** Tokens of a text, prompt and padding included, at most. */
+  /** Max tokens of a text, prompt and padding included. */
   readonly longest: number;
   readonly threads?: number;
   readonly saes?: readonly SteeredSae[];
 }
 
-/** Texts that are continued together. */
+/** Texts continued as one batch. */
 export interface TextBatch {
-  /** Of each text, how many tokens of padding come before it. */
+  /** Padding tokens before each text. */
   readonly pads: readonly number[];
-  /** What is changed in each text, where SAEs are steered. */
+  /** Changes in each text, if SAEs are steered. */
   readonly changes?: readonly RowChanges[];
 }
 
-/** A model that is run a step at a time; it remembers the steps of the texts that were begun last. */
+/** A model run step by step; it caches the current batch of texts. */
 export class Stepper {
   private kept: KeptRows | undefined;
   private batch: TextBatch = { pads: [] };
@@ -46,15 +46,15 @@ export class Stepper {
     return new Stepper(session, kept, settings, Tensor);
   }
 
-  /** Bytes of the keys and values of a number of texts. */
+  /** Bytes of the keys and values for a number of texts. */
   keptBytes(texts: number): number {
     return this.layers.reduce((sum, layer) => sum + 8 * this.settings.longest * rowEntries(layer, texts), 0);
   }
 
-  /** Begins new texts; those before are forgotten. */
+  /** Starts a new batch; the previous one is discarded. */
   begin(batch: TextBatch): void {
     if (this.kept?.texts !== batch.pads.length) {
-      // Not next to the one before.
+      // Free the previous cache first.
       this.kept = undefined;
       this.kept = new KeptRows(this.layers, batch.pads.length, this.settings.longest, this.tensor);
     }
@@ -64,14 +64,14 @@ export class Stepper {
   }
 
   /**
-   * The next tokens of every text.
+   * Runs the next tokens of every text.
    *
    * @param tokens [texts × new], padding included
    * @returns logits of what follows each text, [texts × vocabulary]
    */
   async step(tokens: readonly number[]): Promise<Float32Array> {
     const { kept, batch, tensor } = this;
-    if (kept === undefined) throw new Error('no texts were begun');
+    if (kept === undefined) throw new Error('no batch was started');
     const texts = batch.pads.length;
     const count = tokens.length / texts;
     const int64 = (values: readonly number[], dims: number[]) =>
@@ -106,12 +106,12 @@ export class Stepper {
   }
 }
 
-/** Entries that one token of every text has in a layer's keys. */
+/** Entries per token in a layer's keys, over all texts. */
 const rowEntries = ({ kvHeads, headDim }: KeptLayer, texts: number) => texts * kvHeads * headDim;
 
-/** Keys and values of every token so far. Each layer has room for all of them, which a step writes into. */
+/** Key-value cache of all tokens so far. Each layer is allocated in full; a step writes into it. */
 class KeptRows {
-  /** Tokens that are kept. */
+  /** Number of cached tokens. */
   length = 0;
   private readonly rows: readonly { readonly k: Float32Array; readonly v: Float32Array }[];
 
@@ -125,7 +125,7 @@ class KeptRows {
     this.rows = layers.map((layer) => ({ k: room(layer), v: room(layer) }));
   }
 
-  /** What a step is given: of a layer with a window only what it reaches. */
+  /** The cache as fed to a step: for a layer with a sliding window, only the window. */
   feeds(): Feeds {
     const feeds: Feeds = {};
     for (const [i, layer] of this.layers.entries()) {
@@ -137,7 +137,7 @@ class KeptRows {
     return feeds;
   }
 
-  /** Where a step of `count` tokens writes. */
+  /** The slots that a step of `count` tokens writes to. */
   fetches(count: number): Fetches {
     if (this.length + count > this.longest) throw new Error('there is no room for this many tokens');
     const fetches: Fetches = {};

@@ -2,7 +2,7 @@ import { Refusal } from '../errors/refusal.js';
 import type { Change } from '../sae/feature-changes.js';
 import { changeInWords } from './steered-texts.js';
 
-/** What to say where changes of features make logits that are not finite. */
+/** The error when changes of features make the logits non-finite. */
 export function tooStrong(changes: readonly Change[], saes: readonly { readonly path: string }[]): Refusal {
   return new Refusal(
     `With ${changes.map((change) => changeInWords(change, saes)).join(', ')} the logits of the model are not finite.`,

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { parseJson } from '../disk/json.js';
 
-/** A request that is not taken: a status and a sentence for whoever sent it. */
+/** A rejected request: a status and a sentence for the sender. */
 export class NotTaken extends Error {
   constructor(
     readonly status: number,
@@ -12,11 +12,11 @@ export class NotTaken extends Error {
 }
 
 /**
- * The JSON of a POST from a page of this server. Another page can make a browser send a form or plain text anywhere
- * without asking whether it may, but not application/json; and a browser says where a request comes from.
+ * The JSON of a POST from a page of this server. Another site can make a browser send a form or plain text anywhere
+ * without permission, but not application/json; and browsers report where a request comes from.
  *
  * @param hosts names of this server, with the port
- * @param most bytes, at most
+ * @param most max bytes
  * @throws NotTaken
  */
 export async function jsonBody(request: IncomingMessage, hosts: readonly string[], most: number): Promise<unknown> {
@@ -36,7 +36,7 @@ export async function jsonBody(request: IncomingMessage, hosts: readonly string[
   }
 }
 
-/** The bytes of a request. It is not destroyed where there are too many: the reply has to reach its sender. */
+/** The bytes of a request. It is not destroyed if there are too many: the reply must reach the sender. */
 function bodyOf(request: IncomingMessage, most: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const pieces: Buffer[] = [];

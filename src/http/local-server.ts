@@ -7,66 +7,66 @@ import { type StreamedReply, streamBody } from './streamed-reply.js';
 
 const ADDRESS = '127.0.0.1';
 
-/** Bounds on what anyone may ask for at once, and how long they may take (milliseconds). */
+/** Limits on concurrent requests and on their duration (milliseconds). */
 export const LIMITS = {
   maxHeaderSize: 8192,
   headersTimeout: 10_000,
   requestTimeout: 10_000,
   keepAliveTimeout: 5000,
-  /** How often the two above are checked. */
+  /** How often these two are checked. */
   connectionsCheckingInterval: 2000,
-  /** A connection on which nothing moves, because its other end does not read, is closed after so long. */
+  /** Idle time after which a connection is closed because its other end does not read. */
   idle: 30_000,
-  /** A client has so long to take an answer, however slowly it reads. */
+  /** Max time for a client to read a reply, however slowly. */
   answer: 60_000,
   connections: 64,
-  /** Requests of one connection that wait for their answers; no browser sends a second one before the first is answered. */
+  /** Max pending requests per connection; no browser sends a second one before the first is answered. */
   waiting: 8,
 };
 
 export interface HttpReply {
   readonly status: number;
-  /** Bytes, made once for all who ask: a client that does not read holds no copy. */
+  /** Bytes, made once for all clients: one that does not read holds no copy. */
   readonly body: Uint8Array;
-  /** Of the body; plain text where it is left out. */
+  /** Type of the body; plain text if absent. */
   readonly type?: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** A reply of one sentence. */
+/** A reply consisting of one sentence. */
 export const sentenceReply = (
   status: number,
   sentence: string,
   headers: Readonly<Record<string, string>> = {},
 ): HttpReply => ({ status, body: Buffer.from(`${sentence}\n`), headers });
 
-/** A server that listens. */
+/** A listening server. */
 export interface Listening {
   readonly url: string;
-  /** Ends it, connections that are open included. */
+  /** Closes it, including open connections. */
   close(): Promise<void>;
 }
 
-/** How pages are served on 127.0.0.1. */
+/** Settings for serving pages on 127.0.0.1. */
 export interface LocalPages {
-  /** 0: any that is free. */
+  /** 0: any free port. */
   readonly port: number;
   readonly limits?: typeof LIMITS;
-  /** What a browser may do with what is served (Content-Security-Policy). */
+  /** What a browser may do with the pages (Content-Security-Policy). */
   readonly policy: string;
-  /** Of the refusals of a port: it is in use; it may not be used. */
+  /** Refusal codes for a port in use, and for one that may not be used. */
   readonly codes: readonly [inUse: RefusalCode, refused: RefusalCode];
-  /** Told the names that this server answers to, with the port: those that its pages may use. */
+  /** Called with the names that this server answers to, with the port: those that its pages may use. */
   answer(request: IncomingMessage, hosts: readonly string[]): Promise<HttpReply | StreamedReply>;
-  /** The reply where `answer` fails; it is told nothing of why. */
+  /** The reply if `answer` throws; it reveals nothing of the error. */
   readonly failed: HttpReply;
 }
 
 /**
- * Serves pages on 127.0.0.1, and to its names only: a page elsewhere can point its own name here (DNS
- * rebinding), and would then be of our origin. Nothing is known here of what is served.
+ * Serves pages on 127.0.0.1, and only under its own names: a page elsewhere can point its own name here (DNS
+ * rebinding), and would then share our origin. Independent of what is served.
  *
- * @throws Refusal where the port cannot be had
+ * @throws Refusal if the port is not available
  */
 export async function listenLocally(pages: LocalPages): Promise<Listening> {
   const { port, limits = LIMITS } = pages;
@@ -75,7 +75,7 @@ export async function listenLocally(pages: LocalPages): Promise<Listening> {
   server.timeout = limits.idle;
   const taken = await listen(server, port, pages.codes);
   const hosts = [`${ADDRESS}:${taken}`, `localhost:${taken}`];
-  // Browsers leave the port of http out.
+  // Browsers omit the default http port.
   if (taken === 80) hosts.push(ADDRESS, 'localhost');
   const waiting = new WeakMap<Socket, number>();
   server.on('request', (request, response) => {
@@ -91,7 +91,7 @@ export async function listenLocally(pages: LocalPages): Promise<Listening> {
       waiting.set(socket, waiting.get(socket)! - 1);
       clearTimeout(late);
     });
-    // However long an answer takes to be made, patience with its reader begins when it is there.
+    // However long an answer takes, the time limit for its reader starts once it is ready.
     socket.setTimeout(0);
     replyTo(request, hosts, pages)
       .catch(() => pages.failed)
@@ -126,7 +126,7 @@ async function replyTo(
   return answer(request, hosts);
 }
 
-/** Does a request bring a body along? */
+/** Does a request have a body? */
 export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0;
 }
@@ -159,7 +159,7 @@ function listen(server: Server, port: number, codes: LocalPages['codes']): Promi
 }
 
 function refusedPort(port: number, cause: NodeJS.ErrnoException, [inUse, refused]: LocalPages['codes']): unknown {
-  const another = 'Choose another with --port; 0 takes any that is free.';
+  const another = 'Choose another with --port; 0 uses any free port.';
   if (cause.code === 'EADDRINUSE')
     return new Refusal(`Port ${port} of ${ADDRESS} is in use.`, another, inUse, { cause });
   if (cause.code === 'EACCES') return new Refusal(`Port ${port} may not be used.`, another, refused, { cause });

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** Writes a piece of a body. Resolves when its reader has room for more, or has gone. */
+/** Writes a piece of a body. Resolves once its reader has room for more, or has disconnected. */
 export type WritePiece = (piece: string) => Promise<void>;
 
 /** A reply whose body is written while it is computed. */
@@ -10,19 +10,19 @@ export interface StreamedReply {
   readonly type: string;
   readonly headers?: Readonly<Record<string, string>>;
   /**
-   * Writes the body. It is called once for every such reply, even where its reader has gone by then.
+   * Writes the body. Called once for every such reply, even if its reader has already disconnected.
    *
-   * @param gone aborted when the reader has gone, or has not read for longer than a connection may be idle
+   * @param gone aborted when the reader has disconnected, or has not read for longer than a connection may be idle
    */
   stream(write: WritePiece, gone: AbortSignal): Promise<void>;
 }
 
 /**
- * Sends the body of a streamed reply, whose head is written. However long the next piece takes to be computed, patience
- * with the reader ends only where it does not read.
+ * Sends the body of a streamed reply, whose head has been written. The idle timeout applies only to a reader that does
+ * not read, not to a piece that takes long to compute.
  *
- * @param socket of the request: a response has none before those of earlier requests have ended
- * @param idle milliseconds that the reader may leave what was written unread
+ * @param socket the request's: a response has none before those of earlier requests have ended
+ * @param idle milliseconds that the reader may leave data unread
  */
 export async function streamBody(
   socket: Socket,
@@ -32,7 +32,7 @@ export async function streamBody(
 ): Promise<void> {
   const gone = new AbortController();
   const leave = () => gone.abort();
-  // Several replies of one connection may be waited for.
+  // Several replies on one connection may be pending.
   socket.setMaxListeners(0);
   socket.once('close', leave);
   if (socket.destroyed) leave();
@@ -48,7 +48,7 @@ export async function streamBody(
     await reply.stream(write, gone.signal);
     response.end();
   } catch {
-    // A body that is cut off is seen to be; one that ends is not.
+    // A truncated body is recognised as such; a properly ended one is not.
     socket.destroy();
   } finally {
     socket.off('close', leave);

@@ -6,7 +6,7 @@ import { Refusal, UsageRefusal } from '../errors/refusal.js';
 
 /**
  * One model in the Hugging Face cache. The layout is that of huggingface_hub ("Understand caching" in its
- * documentation), so that Python's tools find what we download and we what they did:
+ * documentation), so that Python's tools find what we download, and the other way round:
  *
  *     models--org--name/refs/<branch or tag>           the commit it stood at
  *                       snapshots/<commit>/<file>      symbolic link to
@@ -32,7 +32,7 @@ export class CachedModel {
     return join(this.directory, 'snapshots', commit);
   }
 
-  /** The commit that `revision` stood at when it was last downloaded. */
+  /** The commit that `revision` pointed to when last downloaded. */
   async commitOf(revision: string): Promise<string | undefined> {
     if (isCommit(revision)) return revision;
     const text = await readTextFile(join(this.directory, 'refs', revision)).catch(() => null);
@@ -40,7 +40,7 @@ export class CachedModel {
     return isCommit(commit) ? commit : undefined;
   }
 
-  /** Commits whose snapshots are there, the newest first: what a cache that was copied without its refs/ still says. */
+  /** Commits with a snapshot, newest first: the only information in a cache that was copied without its refs/. */
   async commits(): Promise<string[]> {
     const names = (await readdir(join(this.directory, 'snapshots')).catch((): string[] => [])).filter(isCommit);
     const whole: { name: string; time: number }[] = [];
@@ -52,8 +52,8 @@ export class CachedModel {
   }
 
   /**
-   * The snapshot of `revision`, and which of the files we need it lacks. Python's tools leave snapshots that hold only
-   * what was asked for, so a directory alone proves nothing.
+   * The snapshot of `revision`, and the files we need that it lacks. Python's tools leave partial snapshots, so the
+   * existence of the directory proves nothing.
    */
   async find(revision: string): Promise<{ path: string; missing: string[] } | undefined> {
     const commit = await this.commitOf(revision);
@@ -61,7 +61,7 @@ export class CachedModel {
     const path = this.snapshot(commit);
     const present = new Set<string>();
     const look = async (names: readonly string[]) => {
-      // stat follows the link: one whose blob is gone counts as missing.
+      // stat follows the link: a dangling one counts as missing.
       for (const name of names) if ((await stat(join(path, name)).catch(() => undefined))?.isFile()) present.add(name);
     };
     await look(CANDIDATES);
@@ -75,7 +75,7 @@ export class CachedModel {
     return { path, missing };
   }
 
-  /** Puts a blob into a snapshot, as a relative link: the cache may be moved. */
+  /** Links a blob into a snapshot, relatively, so that the cache may be moved. */
   async link(commit: string, name: string, hash: string): Promise<void> {
     const link = join(this.snapshot(commit), name);
     const target = join('../'.repeat(name.split('/').length + 1), 'blobs', hash);
@@ -83,14 +83,17 @@ export class CachedModel {
     await replace(link, (aside) => symlink(target, aside));
   }
 
-  /** Remembers where a branch or tag stands; written when the snapshot is whole. */
+  /** Records the commit of a branch or tag; written once the snapshot is complete. */
   async pointRef(revision: string, commit: string): Promise<void> {
     if (isCommit(revision)) return;
     await replace(join(this.directory, 'refs', revision), (aside) => writeFile(aside, commit));
   }
 }
 
-/** Makes something aside and renames it over `path`. Other processes may do the same at once, so the name is our own. */
+/**
+ * Creates something under a temporary name and renames it to `path`. Other processes may do the same concurrently, so
+ * the name includes our pid.
+ */
 async function replace(path: string, make: (aside: string) => Promise<void>): Promise<void> {
   await makeDirectory(dirname(path));
   const aside = `${path}.${process.pid}.tmp`;
@@ -99,29 +102,29 @@ async function replace(path: string, make: (aside: string) => Promise<void>): Pr
   await rename(aside, path);
 }
 
-/** What shapes the model's graph. */
+/** Determines the model's graph. */
 export const CONFIG = 'config.json';
-/** What a model cannot do without, next to its weights. */
+/** Required by every model, besides its weights. */
 const REQUIRED = [CONFIG, 'tokenizer.json', 'tokenizer_config.json'] as const;
-/** How a model for chats writes conversations, where tokenizer_config.json does not say it. */
+/** The chat template, if it is not in tokenizer_config.json. */
 export const CHAT_TEMPLATE = 'chat_template.jinja';
-/** Taken where it is there. */
+/** Used if present. */
 const OPTIONAL = ['generation_config.json', 'special_tokens_map.json', CHAT_TEMPLATE] as const;
 
-/** All weights in one file; wins where both kinds are there. */
+/** All weights in one file; preferred if both kinds exist. */
 export const WEIGHTS = 'model.safetensors';
-/** Or this, naming the shards. */
+/** Otherwise this index, which names the shards. */
 export const WEIGHTS_INDEX = 'model.safetensors.index.json';
 
-/** Is this what a shard may be called? Its name is data of an index: it must not lead out of the model's directory. */
+/** Is this a valid shard name? It is data from an index, and must not point outside the model's directory. */
 export const isShardName = (name: string) => /^\w[\w.-]*\.safetensors$/.test(name);
 
-/** Every file that may be needed, save shards. */
+/** Every file that may be needed, except shards. */
 export const CANDIDATES: readonly string[] = [...REQUIRED, ...OPTIONAL, WEIGHTS, WEIGHTS_INDEX];
 
 /**
- * The largest that a file may be, bytes. All but weights are read into memory whole: the largest tokenizer.json of a
- * vocabulary of 262,144 has 33 MB.
+ * Max bytes of a file. Everything but weights is read into memory: the largest tokenizer.json, for a vocabulary of
+ * 262,144, has 33 MB.
  */
 export function mostBytesOf(name: string): number {
   if (name === 'tokenizer.json') return 2 ** 28;
@@ -130,10 +133,10 @@ export function mostBytesOf(name: string): number {
 }
 
 /**
- * The files of a model that this program reads, save the shards that an index names.
+ * The files of a model that sae-pipe reads, except the shards named by an index.
  *
- * @param has is there a file of this name?
- * @returns the names, and what is lacking, in words
+ * @param has whether a file of this name exists
+ * @returns the names, and what is missing, in words
  */
 export function neededFiles(has: (name: string) => boolean): { names: string[]; missing: string[] } {
   const weights = [WEIGHTS, WEIGHTS_INDEX].find(has);
@@ -145,11 +148,12 @@ export function neededFiles(has: (name: string) => boolean): { names: string[]; 
 }
 
 /**
- * The shards named by an index, each once. Its values are data from elsewhere and become paths: only plain names pass.
+ * The distinct shards named by an index. Its values come from elsewhere and become paths: only plain names are
+ * accepted.
  *
  * @param text model.safetensors.index.json
  * @param path where it came from, for messages
- * @throws Refusal when it is not an index, or names anything but files next to it
+ * @throws Refusal if it is not an index, or names anything but files next to it
  */
 export function shardsOf(text: string, path: string): string[] {
   let map: unknown;
@@ -168,7 +172,7 @@ export function shardsOf(text: string, path: string): string[] {
     if (typeof name !== 'string' || !isShardName(name)) {
       throw new Refusal(
         `${path} names the shard ${JSON.stringify(name)}, which is not a plain .safetensors file name.`,
-        'Do not use this model: its index reaches out of its directory or is damaged.',
+        'Do not use this model: its index points outside its directory or is damaged.',
         'hub/unsafe-shard-name',
       );
     }
@@ -177,24 +181,25 @@ export function shardsOf(text: string, path: string): string[] {
   return [...shards].sort();
 }
 
-/** `org/name` as the hub allows it: letters, digits, `.`, `_` and `-`, each part beginning with a letter or digit. */
+/** `org/name` as allowed on the hub: letters, digits, `.`, `_` and `-`, each part starting with a letter or digit. */
 const MODEL_ID = /^[A-Za-z0-9][\w.-]{0,95}\/[A-Za-z0-9][\w.-]{0,95}$/;
 
-/** Could this be a model's name on the hub? It may just as well be a relative path of two parts. */
+/** Could this be a model's name on the hub? It may also be a relative path of two components. */
 export function isModelId(model: string): boolean {
   // `--` separates the parts of a cache directory's name, and the hub allows neither.
   return MODEL_ID.test(model) && !/--|\.\./.test(model);
 }
 
-/** A full commit hash: such a revision never moves. */
+/** A full commit hash: such a revision never changes. */
 export function isCommit(revision: string): boolean {
   return /^[0-9a-f]{40}$/.test(revision);
 }
 
 /**
- * A branch, tag or commit. It becomes a path below the cache's refs/, so what git itself refuses in names is refused.
+ * Validates a branch, tag or commit. It becomes a path in the cache's refs/, so names that git itself refuses are
+ * refused.
  *
- * @throws UsageRefusal for anything that is not such a name
+ * @throws UsageRefusal if it is not a valid name
  */
 export function checkRevision(revision: string): void {
   const parts = revision.split('/');

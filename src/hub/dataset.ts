@@ -2,10 +2,10 @@ import { Refusal } from '../errors/refusal.js';
 import { isCommit } from './cache.js';
 import { API_BOUNDS, type Asked, boundedFetch, type HubSettings, hubFetch } from './request.js';
 
-/** What the hub says of a data set at a revision. */
+/** The hub's information about a data set at a revision. */
 export interface DatasetInfo {
   readonly commit: string;
-  /** The front matter of its README.md, as the hub has parsed it: written by anyone. */
+  /** The front matter of its README.md, parsed by the hub; not trusted. */
   readonly card: unknown;
 }
 
@@ -13,11 +13,11 @@ export interface DatasetInfo {
 export interface DatasetFile {
   readonly path: string;
   readonly bytes: number;
-  /** Hash of its content, as the hub lists it: SHA-256 in large-file storage, else git's. */
+  /** Hash of its content as listed by the hub: SHA-256 for large-file storage, otherwise git's. */
   readonly hash?: string;
 }
 
-/** One conversation with the hub about a data set, within bounds. */
+/** A bounded series of hub requests about a data set. */
 export class DatasetHub {
   private readonly fetch: typeof globalThis.fetch;
   readonly asked: Asked;
@@ -31,7 +31,7 @@ export class DatasetHub {
     this.fetch = boundedFetch(hubFetch(settings, this.asked), API_BOUNDS);
   }
 
-  /** @throws Refusal where there is no such data set or revision, or the hub cannot be reached */
+  /** @throws Refusal if there is no such data set or revision, or the hub cannot be reached */
   info(): Promise<DatasetInfo> {
     return this.answered(async ({ datasetInfo }) => {
       const { model: name, revision } = this.asked;
@@ -48,9 +48,9 @@ export class DatasetHub {
   }
 
   /**
-   * Every file at a commit, or of a directory.
+   * Every file at a commit, or in a directory.
    *
-   * @returns undefined where there is no such directory
+   * @returns undefined if there is no such directory
    */
   async files(commit: string, path?: string): Promise<DatasetFile[] | undefined> {
     try {
@@ -75,7 +75,7 @@ export class DatasetHub {
     }
   }
 
-  /** Where a file of a commit is asked for. */
+  /** The URL of a file at a commit. */
   addressOf(commit: string, path: string): string {
     const encoded = path.split('/').map(encodeURIComponent).join('/');
     return `${this.settings.endpoint}/datasets/${this.asked.model}/resolve/${encodeURIComponent(commit)}/${encoded}`;
@@ -92,7 +92,7 @@ export class DatasetHub {
 
   private odd(what: string, cause?: unknown): Refusal {
     const { endpoint } = this.settings;
-    return new Refusal(`${endpoint} does not answer as a hub does: ${what}.`, 'Check HF_ENDPOINT.', 'hub/not-a-hub', {
+    return new Refusal(`${endpoint} does not respond like a hub: ${what}.`, 'Check HF_ENDPOINT.', 'hub/not-a-hub', {
       cause,
     });
   }
@@ -100,7 +100,7 @@ export class DatasetHub {
 
 const isHash = (hash: unknown) => typeof hash === 'string' && /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(hash);
 
-/** Parts of a path that lead out of nowhere. */
+/** Rejects path components that lead outside. */
 function isPlainPath(path: string): boolean {
   return path.length <= 4096 && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
 }

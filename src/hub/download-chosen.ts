@@ -5,15 +5,16 @@ import { fetchListed, listFolder, pinnedCommit } from './download.js';
 import { API_BOUNDS, type Asked, boundedFetch, type HubSettings, hubFetch } from './request.js';
 import type { HubFile } from './transfer.js';
 
-/** Bytes that a configuration may have: everything but weights is read into memory whole. */
+/** Max bytes of a configuration: everything but weights is read into memory. */
 const MOST_CONFIG = 2 ** 24;
 const WEIGHTS = /\.(safetensors|npz|pt|pth)$/;
 
 /**
  * Downloads some files of a repository into the Hugging Face cache, pinned to a commit.
  *
- * @param choose names the files; `has` tells whether the repository has one, listing no more folders than are asked for
- * @returns the snapshot's directory; undefined where nothing was chosen
+ * @param choose returns the files to download; `has` checks whether the repository has one, listing only the folders
+ * needed
+ * @returns the snapshot's directory; undefined if nothing was chosen
  * @throws Refusal as `downloadModel`
  */
 export async function downloadChosen(
@@ -37,7 +38,7 @@ export async function downloadChosen(
     try {
       return await listFolder(asked, settings, ask, commit, { folder });
     } catch (error) {
-      // The repository exists, so what it does not have is the folder.
+      // The repository exists, so it is the folder that is missing.
       if (error instanceof Refusal && error.code === 'hub/no-model') return new Map<string, HubFile>();
       throw error;
     }
@@ -50,9 +51,9 @@ export async function downloadChosen(
 }
 
 /**
- * Paths of all files of a repository below a folder; nothing is downloaded.
+ * Paths of all files below a folder of a repository; downloads nothing.
  *
- * @throws Refusal when the hub cannot be reached, refuses, or has no such folder
+ * @throws Refusal if the hub cannot be reached, refuses, or has no such folder
  */
 export async function repositoryFiles(
   asked: Asked,
@@ -71,7 +72,7 @@ export async function repositoryFiles(
 function checkSize(file: HubFile, { endpoint }: HubSettings): HubFile {
   if (WEIGHTS.test(file.name) || file.size <= MOST_CONFIG) return file;
   throw new Refusal(
-    `${endpoint} lists ${file.name} with ${file.size} bytes, where a configuration belongs.`,
+    `${endpoint} lists ${file.name} with ${file.size} bytes, too large for a configuration.`,
     'Choose another SAE or model.',
     'hub/not-a-hub',
   );

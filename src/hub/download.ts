@@ -19,10 +19,10 @@ import {
 import { API_BOUNDS, type Asked, boundedFetch, type HubSettings, hubFetch } from './request.js';
 import { fetchBlob, type HubFile, isThere, partBytes } from './transfer.js';
 
-const OTHER_CACHE = 'Free space, or set HF_HUB_CACHE to a directory that has room and may be written to.';
+const OTHER_CACHE = 'Free space, or set HF_HUB_CACHE to a writable directory with enough space.';
 
 /**
- * Refuses a model by its config.json, before its weights are downloaded.
+ * Checks a model's config.json, before its weights are downloaded.
  *
  * @param config config.json, parsed
  * @param path where it came from, for messages
@@ -31,12 +31,12 @@ const OTHER_CACHE = 'Free space, or set HF_HUB_CACHE to a directory that has roo
 export type CheckConfig = (config: unknown, path: string) => void;
 
 /**
- * Downloads what this program needs of a model into the Hugging Face cache. The snapshot is pinned to a commit first;
- * `refs/` names it once it is whole.
+ * Downloads the files that sae-pipe needs of a model into the Hugging Face cache. The snapshot is first pinned to a
+ * commit; `refs/` points to it once it is complete.
  *
- * @param checkConfig is asked before a file is fetched
+ * @param checkConfig called before any file is fetched
  * @returns the snapshot's directory
- * @throws Refusal when the hub cannot be reached, refuses, lacks a file, sends wrong bytes, or the disk is too full
+ * @throws Refusal if the hub cannot be reached, refuses, lacks a file or sends wrong bytes, or the disk is too full
  */
 export async function downloadModel(
   asked: Asked,
@@ -57,7 +57,7 @@ export async function downloadModel(
   await checkRoom(cached, files);
   await writingCache(settings.cache, async () => {
     await makeCache(cached);
-    // The small ones first: what is refused is refused early, and an index names the shards.
+    // The small ones first, so that refusals come early, and because an index names the shards.
     await fetchAll(
       download,
       'fetching files',
@@ -70,7 +70,7 @@ export async function downloadModel(
   return cached.snapshot(commit);
 }
 
-/** One model on its way into the cache. */
+/** A download of a model into the cache. */
 interface Download {
   readonly asked: Asked;
   readonly settings: HubSettings;
@@ -86,7 +86,7 @@ interface Download {
 const urlOf = ({ asked, settings, commit }: Pick<Download, 'asked' | 'settings' | 'commit'>, name: string) =>
   `${settings.endpoint}/${asked.model}/resolve/${commit}/${name.split('/').map(encodeURIComponent).join('/')}`;
 
-/** config.json, parsed: from the cache, or asked for without being kept. */
+/** config.json, parsed: from the cache, or fetched without being stored. */
 async function configOf(download: Download, file: HubFile, ask: typeof globalThis.fetch): Promise<unknown> {
   const { asked, stop, cached } = download;
   const blob = cached.blob(file.hash);
@@ -97,7 +97,7 @@ async function configOf(download: Download, file: HubFile, ask: typeof globalThi
   return parsedConfig(await text, asked.model);
 }
 
-/** The files that are needed, save the shards that an index names. */
+/** The needed files, except the shards named by an index. */
 function wantedFiles({ asked, listing }: Download): HubFile[] {
   const { names, missing } = neededFiles((name) => listing.has(name));
   if (missing.length > 0) {
@@ -110,7 +110,7 @@ function wantedFiles({ asked, listing }: Download): HubFile[] {
   return names.map((name) => listing.get(name)!);
 }
 
-/** The files that a downloaded index names. */
+/** The files named by a downloaded index. */
 async function shardFiles({ asked, listing, cached }: Download, index: HubFile): Promise<HubFile[]> {
   const path = `${asked.model}/${WEIGHTS_INDEX}`;
   const shards = shardsOf(await readFile(cached.blob(index.hash), 'utf8'), path);
@@ -119,7 +119,7 @@ async function shardFiles({ asked, listing, cached }: Download, index: HubFile):
     if (file) return file;
     throw new Refusal(
       `${path} names ${shard}, which the model does not have.`,
-      'Its upload is not whole.',
+      'Its upload is incomplete.',
       'hub/shard-missing',
     );
   });
@@ -133,7 +133,7 @@ async function fetchAll(download: Download, label: string, files: readonly HubFi
   for (const file of files) {
     const url = urlOf(download, file.name);
     const tell = (bytes: number) => progress.update(before + bytes, file.name);
-    const waiting = () => progress.say(`Another process downloads ${file.name}; waiting for it.`);
+    const waiting = () => progress.say(`Another process is downloading ${file.name}; waiting for it.`);
     const blob = cached.blob(file.hash);
     await fetchBlob({ url, fetch, patience: settings.patience, stop, tell, waiting }, file, blob);
     await cached.link(commit, file.name, file.hash);
@@ -142,7 +142,7 @@ async function fetchAll(download: Download, label: string, files: readonly HubFi
   progress.end();
 }
 
-/** Does what writes to the cache. */
+/** Runs work that writes to the cache. */
 async function writingCache(cache: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();
@@ -159,9 +159,9 @@ async function writingCache(cache: string, work: () => Promise<void>): Promise<v
 }
 
 /**
- * The config.json of a model of the hub, parsed; no other file is fetched, and nothing is kept on disk.
+ * The parsed config.json of a hub model; no other file is fetched, and nothing is stored on disk.
  *
- * @throws Refusal when the hub cannot be reached, refuses, or has no such file
+ * @throws Refusal if the hub cannot be reached, refuses, or has no such file
  */
 export async function downloadConfig(asked: Asked, settings: HubSettings, stop: StopRequest): Promise<unknown> {
   const ask = boundedFetch(hubFetch(settings, asked), API_BOUNDS);
@@ -170,7 +170,7 @@ export async function downloadConfig(asked: Asked, settings: HubSettings, stop: 
     if (!listing.has(CONFIG)) {
       throw new Refusal(
         `${asked.model} at revision "${asked.revision}" has no ${CONFIG}.`,
-        'Choose a model in the format of transformers.',
+        'Choose a model in transformers format.',
         'hub/no-config',
       );
     }
@@ -181,7 +181,7 @@ export async function downloadConfig(asked: Asked, settings: HubSettings, stop: 
 
 const sum = (files: readonly HubFile[]) => files.reduce((total, { size }) => total + size, 0);
 
-/** Refuses a download that the disk cannot take; what is there, whole or in part, is not needed again. */
+/** Refuses a download that does not fit on the disk; complete or partial existing files do not count. */
 async function checkRoom(cached: CachedModel, files: readonly HubFile[]): Promise<void> {
   let needed = 0;
   for (const file of files) {
@@ -204,7 +204,7 @@ function parsedConfig(text: string, model: string): unknown {
   }
 }
 
-/** The commit that a revision stands at, and those of its files that may be needed, by name. */
+/** The commit of a revision, and those of its files that may be needed, by name. */
 async function listModel(asked: Asked, settings: HubSettings, fetch: typeof globalThis.fetch) {
   const commit = await pinnedCommit(asked, settings, fetch);
   const wanted = (name: string) => CANDIDATES.includes(name) || name.endsWith('.safetensors');
@@ -219,9 +219,9 @@ async function listModel(asked: Asked, settings: HubSettings, fetch: typeof glob
 }
 
 const notAHub = ({ endpoint }: HubSettings, what: string, cause?: unknown) =>
-  new Refusal(`${endpoint} does not answer as a hub does: ${what}.`, 'Check HF_ENDPOINT.', 'hub/not-a-hub', { cause });
+  new Refusal(`${endpoint} does not respond like a hub: ${what}.`, 'Check HF_ENDPOINT.', 'hub/not-a-hub', { cause });
 
-/** What the hub's client throws is that of a server that speaks otherwise. */
+/** Errors of the hub's client mean that the server does not implement its protocol. */
 export async function asHub<T>(settings: HubSettings, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -231,7 +231,7 @@ export async function asHub<T>(settings: HubSettings, work: () => Promise<T>): P
   }
 }
 
-/** The commit that a revision stands at. @throws Refusal when the hub cannot be reached or refuses */
+/** The commit of a revision. @throws Refusal if the hub cannot be reached or refuses */
 export async function pinnedCommit(
   asked: Asked,
   settings: HubSettings,
@@ -246,26 +246,26 @@ export async function pinnedCommit(
       kind === 'data set'
         ? await datasetInfo({ ...question, additionalFields: ['sha'] })
         : await modelInfo({ ...question, additionalFields: ['sha'] });
-    // Commit and hashes become names of files here.
+    // Commit and hashes become file names here.
     if (typeof sha !== 'string' || !isCommit(sha)) throw notAHub(settings, `the commit is ${JSON.stringify(sha)}`);
     return sha;
   });
 }
 
-/** What of a repository is listed. */
+/** What to list in a repository. */
 interface ListedFolder {
   /** '' is the root. */
   readonly folder: string;
-  /** With those below it. */
+  /** Include subfolders. */
   readonly recursive?: boolean;
-  /** What is not is passed over; everything is where absent. */
+  /** Files to include; all by default. */
   readonly wanted?: (name: string) => boolean;
 }
 
 /**
  * Files of a folder of a repository, by their paths.
  *
- * @throws Refusal when the hub cannot be reached, refuses, or lists a file without size or hash
+ * @throws Refusal if the hub cannot be reached, refuses, or lists a file without size or hash
  */
 export async function listFolder(
   { kind, model: name }: Asked,
@@ -300,7 +300,7 @@ export async function listFolder(
   });
 }
 
-/** What was listed of a repository and is wanted. */
+/** Listed files of a repository to fetch. */
 interface Listed {
   readonly fetch: typeof globalThis.fetch;
   readonly commit: string;
@@ -329,8 +329,13 @@ export async function fetchListed(
 
 async function makeCache(cached: CachedModel): Promise<void> {
   await makeDirectory(cached.blobs).catch((cause: Error) => {
-    throw new Refusal(`There can be no Hugging Face cache: ${cause.message}`, OTHER_CACHE, 'hub/no-cache-directory', {
-      cause,
-    });
+    throw new Refusal(
+      `The Hugging Face cache cannot be created: ${cause.message}`,
+      OTHER_CACHE,
+      'hub/no-cache-directory',
+      {
+        cause,
+      },
+    );
   });
 }

@@ -9,26 +9,26 @@ import { CachedModel, CHAT_TEMPLATE, CONFIG, checkRevision, isModelId } from './
 import type { CheckConfig } from './download.js';
 import { type Asked, type HubSettings, hubSettings, mayPass } from './request.js';
 
-/** Where a model comes from, as commands are told: a directory or a hub id. */
+/** Where a model comes from, as given in commands: a directory or a hub id. */
 export interface ModelSource {
   readonly model: string;
-  /** Branch, tag or commit of a hub id; main where absent. */
+  /** Branch, tag or commit of a hub id; main if absent. */
   readonly revision?: string;
-  /** Never ask the hub. */
+  /** Never query the hub. */
   readonly offline: boolean;
-  /** Key of conversations, or whether prompts are messages: either needs a chat template. */
+  /** Key of conversations, or whether prompts are chat messages: both need a chat template. */
   readonly chatField?: string;
   readonly chat?: boolean;
 }
 
 /**
- * The directory of what `--model` names: itself where it is one; else the snapshot of a hub id in the Hugging Face
- * cache, downloaded where it is not whole. What is cached is used without asking the hub, so that a run can be repeated
- * and needs no network.
+ * The directory of `--model`: itself if it is one; otherwise the snapshot of a hub id in the Hugging Face cache,
+ * downloaded if incomplete. Cached snapshots are used without querying the hub, so that a run can be repeated, also
+ * offline.
  *
- * @param checkConfig refuses a model of the hub before it is downloaded
+ * @param checkConfig checks a hub model's config.json before downloading the rest
  * @param settings read from the environment by default
- * @throws Refusal when there is no such model, here or there
+ * @throws Refusal if there is no such model, locally or on the hub
  */
 export async function modelDirectory(
   { model, revision, offline, chatField, chat = false }: ModelSource,
@@ -49,7 +49,7 @@ export async function modelDirectory(
   }
 }
 
-/** The snapshot of a model of the hub, downloaded where it is not whole. */
+/** The snapshot of a hub model, downloaded if incomplete. */
 async function snapshotOf(
   { model, revision: wanted }: Asked,
   progress: Progress,
@@ -64,15 +64,15 @@ async function snapshotOf(
     const commits = found ? [] : await cached.commits();
     if (commits.length > 0) {
       throw new Refusal(
-        `The cache ${hub.cache} does not say which commit of ${model} is "${wanted}"; it has ${commits.join(', ')}.`,
+        `The cache ${hub.cache} does not record which commit of ${model} is "${wanted}"; it contains ${commits.join(', ')}.`,
         `Add --revision ${commits[0]}.`,
         'hub/commit-unknown',
       );
     }
     throw new Refusal(
       found
-        ? `${model} at revision "${wanted}" is not whole in the cache ${hub.cache}: it lacks ${found.missing.join(', ')}.`
-        : `${model} at revision "${wanted}" is not in the cache ${hub.cache}, nor is there a directory of that name.`,
+        ? `${model} at revision "${wanted}" is incomplete in the cache ${hub.cache}: it lacks ${found.missing.join(', ')}.`
+        : `${model} at revision "${wanted}" is not in the cache ${hub.cache}, and no directory has that name.`,
       'Run once without --offline and HF_HUB_OFFLINE, or copy the cache from a machine that has the model.',
       'hub/not-cached',
     );
@@ -89,10 +89,10 @@ async function snapshotOf(
 }
 
 /**
- * Fetches the chat template of a snapshot that has none: other tools, and this one before it read templates, leave such
- * snapshots. The commit stays; of a model that has no template, nothing is fetched.
+ * Fetches the chat template of a snapshot without one: other tools, and earlier versions of sae-pipe, leave such
+ * snapshots. The commit stays the same; nothing is fetched if the model has no template.
  *
- * @throws Refusal where that may not be asked of the hub
+ * @throws Refusal if the hub may not be queried
  */
 async function fetchChatTemplate(
   path: string,
@@ -105,7 +105,7 @@ async function fetchChatTemplate(
   if (hub.offline) {
     throw new Refusal(
       `${model} at revision "${revision}" has no chat template in the cache ${hub.cache}.`,
-      `Run once without --offline and HF_HUB_OFFLINE, which fetches ${CHAT_TEMPLATE} where the model has one.`,
+      `Run once without --offline and HF_HUB_OFFLINE, to fetch ${CHAT_TEMPLATE} if the model has one.`,
       'hub/not-cached',
     );
   }
@@ -117,17 +117,16 @@ async function fetchChatTemplate(
 async function hasChatTemplate(directory: string): Promise<boolean> {
   if (await exists(join(directory, CHAT_TEMPLATE))) return true;
   const config = join(directory, 'tokenizer_config.json');
-  const json = await readJsonFile(config, [`There is no file ${config}.`, 'Remove the snapshot.'], 'Remove the file.');
+  const json = await readJsonFile(config, [`${config} does not exist.`, 'Remove the snapshot.'], 'Remove the file.');
   return isJsonObject(json) && json.chat_template !== undefined && json.chat_template !== null;
 }
 
 /**
- * The config.json of what `--model` names: in its directory, in the cache of the hub, or asked of the hub. Nothing is
- * kept of what was asked.
+ * The config.json of `--model`: from its directory, from the hub cache, or fetched from the hub without storing it.
  *
  * @param settings read from the environment by default
- * @returns it parsed, and its path or address for messages
- * @throws Refusal when there is no such model or it has no config.json
+ * @returns the parsed file, and its path or URL for messages
+ * @throws Refusal if there is no such model or it has no config.json
  */
 export async function modelConfig(
   source: ModelSource,
@@ -139,7 +138,7 @@ export async function modelConfig(
   const { model, revision } = place;
   const hub = settings ?? (await hubSettings(process.env, source.offline));
   const cached = await new CachedModel(hub.cache, model).find(revision);
-  // A snapshot may lack the weights and have this.
+  // A snapshot may have this file but lack the weights.
   if (cached && !cached.missing.includes(CONFIG)) return configIn(cached.path);
   try {
     if (hub.offline) {
@@ -158,27 +157,27 @@ export async function modelConfig(
 
 async function configIn(directory: string): Promise<{ json: unknown; path: string }> {
   const path = join(directory, CONFIG);
-  const missing = [`There is no file ${path}.`, 'A model directory needs its config.json.', 'lm/no-config'] as const;
+  const missing = [`${path} does not exist.`, 'A model directory needs its config.json.', 'lm/no-config'] as const;
   return { json: await readJsonFile(path, missing, 'Download the file again.'), path };
 }
 
 const DEFAULT_REVISION = 'main';
 
-/** What `--model` names: a directory, or an id of the hub with its revision. */
+/** What `--model` names: a directory, or a hub id with its revision. */
 type ModelPlace = { readonly directory: string } | { readonly model: string; readonly revision: string };
 
 /**
- * Where a model is to be found, as its name says; the hub is not asked.
+ * Where to find a model, judging by its name; the hub is not queried.
  *
- * @throws Refusal for what is neither a directory nor an id, and for a revision of a directory
+ * @throws Refusal if it is neither a directory nor an id, and for --revision with a directory
  */
 async function modelPlace(model: string, revision: string | undefined): Promise<ModelPlace> {
   const found = await stat(model).catch(() => undefined);
   if (found?.isDirectory()) {
     if (revision === undefined) return { directory: model };
     throw new UsageRefusal(
-      `--revision is for models of the hub, and ${model} is a directory.`,
-      'Leave it out.',
+      `--revision applies to hub models, but ${model} is a directory.`,
+      'Omit it.',
       'hub/revision-of-directory',
     );
   }
@@ -191,7 +190,7 @@ async function modelPlace(model: string, revision: string | undefined): Promise<
   }
   if (!isModelId(model)) {
     throw new Refusal(
-      `There is no model directory ${model}, and it is not an id of the Hugging Face hub.`,
+      `The model directory ${model} does not exist, and it is not a Hugging Face hub id.`,
       `${await nearDirectory(model)}Give a directory with config.json, weights and tokenizer files, or an id like google/gemma-2-2b.`,
       'hub/no-model-directory',
     );
@@ -202,15 +201,15 @@ async function modelPlace(model: string, revision: string | undefined): Promise<
 }
 
 /**
- * What was refused of a model of the hub, for those who meant a directory: a path of two parts may be either. Says so
- * where the first part is a directory here, and where the hub gave no answer that could tell them apart.
+ * Rewords a hub refusal for users who meant a directory: a path of two components may be either. Does so if the first
+ * component is an existing directory, and if the hub's answer cannot tell them apart.
  */
 export async function orDirectory(model: string, error: unknown): Promise<unknown> {
   const near = await stat(dirname(model)).catch(() => undefined);
   if (!(error instanceof Refusal) || !(near?.isDirectory() || mayPass(error))) return error;
   const { message, remedy = '', code, exitCode } = error;
   return new Refusal(
-    `There is no directory ${model}, and as a model of the hub: ${message}`,
+    `The directory ${model} does not exist, and as a hub model: ${message}`,
     `${await nearDirectory(model)}${remedy}`,
     code,
     { exitCode, cause: error },

@@ -5,16 +5,16 @@ import { Refusal } from '../errors/refusal.js';
 const PIECE = 2 ** 18;
 
 /**
- * A regular file that stays open, as the hub's client takes content: what is sent is read from the file that was opened,
- * whatever its name leads to later, and never held whole.
+ * A regular file that stays open, as a Blob for the hub's client: reads from the file that was opened, wherever its
+ * name points later, and never holds it in memory at once.
  */
 export class OpenFileBlob extends Blob {
   override readonly size: number;
 
   /**
-   * @param modified when the file was written last, as it was opened (nanoseconds)
-   * @param end of the part, bytes from the beginning of the file
-   * @param tell is told of bytes as they are read
+   * @param modified modification time when it was opened (nanoseconds)
+   * @param end of the part, in bytes from the beginning of the file
+   * @param tell called with bytes as they are read
    */
   private constructor(
     private readonly file: RegularFile,
@@ -27,12 +27,12 @@ export class OpenFileBlob extends Blob {
     this.size = end - start;
   }
 
-  /** The whole of an open file. */
+  /** An entire open file. */
   static async of(file: RegularFile): Promise<OpenFileBlob> {
     return new OpenFileBlob(file, await modifiedAt(file), 0, file.size, () => {});
   }
 
-  /** @throws Refusal where the file was written to since it was opened */
+  /** @throws Refusal if the file was written to since it was opened */
   async checkUnchanged(): Promise<void> {
     if ((await modifiedAt(this.file)) !== this.modified) throw changedInUse(this.file.path);
   }
@@ -42,7 +42,7 @@ export class OpenFileBlob extends Blob {
     return new OpenFileBlob(this.file, this.modified, at(start), Math.max(at(start), at(end)), this.tell);
   }
 
-  /** The same bytes, with somebody else told of them. */
+  /** The same bytes, reporting to another callback. */
   telling(tell: (bytes: number) => void): OpenFileBlob {
     return new OpenFileBlob(this.file, this.modified, this.start, this.end, tell);
   }
@@ -90,7 +90,7 @@ const modifiedAt = async ({ handle }: RegularFile) => (await handle.stat({ bigin
 
 function changedInUse(path: string): Refusal {
   return new Refusal(
-    `${path} was changed while it was in use.`,
+    `${path} was changed while in use.`,
     'Leave it alone until the command has ended, and run the command again.',
     'disk/changed-in-use',
   );

@@ -4,27 +4,27 @@ import { readTextFile } from '../disk/json.js';
 import { formatBytes } from '../disk/space.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 
-/** Where the hub is, where its files are kept, and who asks. */
+/** The hub's address, the cache directory, and the access token. */
 export interface HubSettings {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   readonly endpoint: string;
   /** Directory of `models--org--name/`. */
   readonly cache: string;
-  /** Ask nothing of the network. */
+  /** Never use the network. */
   readonly offline: boolean;
   readonly token: string | undefined;
   readonly patience: Patience;
 }
 
-/** How long a download waits and how often it tries again. */
+/** Timeouts and retries of a download. */
 export interface Patience {
-  /** Connections tried in a row without one new byte. */
+  /** Consecutive connections without a single new byte before giving up. */
   readonly attempts: number;
   /** Milliseconds before the second attempt; doubles with each further one. */
   readonly delay: number;
-  /** Milliseconds without a byte or an answer after which a connection is given up. */
+  /** Milliseconds without a byte or response after which a connection is abandoned. */
   readonly stall: number;
-  /** Milliseconds between looks at another process's download. */
+  /** Milliseconds between checks of another process's download. */
   readonly poll: number;
 }
 
@@ -33,14 +33,14 @@ const HUB_PATIENCE: Patience = { attempts: 6, delay: 1000, stall: 60_000, poll: 
 type HubEnvironment = Readonly<Record<string, string | undefined>>;
 
 /**
- * The settings that Hugging Face's own tools read from the environment, with their names and defaults (documentation of
- * huggingface_hub, "Environment variables"), so that one cache and one login serve both.
+ * The settings that Hugging Face's own tools read from the environment, with the same names and defaults
+ * (huggingface_hub documentation, "Environment variables"), so that they share cache and login.
  *
- * @throws UsageRefusal when HF_ENDPOINT is not an address, or HF_TOKEN cannot be a token
+ * @throws UsageRefusal if HF_ENDPOINT is not a URL, or HF_TOKEN cannot be a token
  */
 export async function hubSettings(environment: HubEnvironment, offline: boolean): Promise<HubSettings> {
   const set = (name: string) => environment[name]?.trim() || undefined;
-  // Asked for only where nothing else says where: not every user has a home directory.
+  // Resolved only if nothing else gives the location: not every user has a home directory.
   const home = () =>
     path(set('HF_HOME') ?? join(set('XDG_CACHE_HOME') ?? join(homeOrRefusal(), '.cache'), 'huggingface'));
   const endpoint = checkEndpoint((set('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, ''));
@@ -56,7 +56,7 @@ export async function hubSettings(environment: HubEnvironment, offline: boolean)
   };
 }
 
-/** What `hf auth login` left. A file that may not be read is not a login. */
+/** The token stored by `hf auth login`. A file that is not readable is not a login. */
 async function savedToken(tokenFile: () => string): Promise<string | undefined> {
   let file: string;
   try {
@@ -69,20 +69,20 @@ async function savedToken(tokenFile: () => string): Promise<string | undefined> 
 }
 
 /**
- * A token goes into a header line, and what cannot be sent there must not be repeated in a message either.
+ * A token is sent in a header line; an invalid one must not be repeated in a message either.
  *
- * @param from the variable or the file that holds it
+ * @param from the variable or file that contains it
  */
 function checkToken(token: string, from: string): string {
   if (/^[\x21-\x7e]{1,1000}$/.test(token)) return token;
   throw new UsageRefusal(
-    `${from} does not hold an access token: it has a space, a line break or another character that no token has.`,
+    `${from} does not contain an access token: it has a space, a line break or another character that no token has.`,
     'Set it to the token alone, e.g. hf_… .',
     'hub/malformed-token',
   );
 }
 
-/** An endpoint may be printed in any message, so whatever could hold a secret is refused and not repeated. */
+/** An endpoint may appear in any message, so anything that could contain a secret is refused and not repeated. */
 function checkEndpoint(endpoint: string): string {
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
   if (!url || !/^https?:$/.test(url.protocol)) {
@@ -99,7 +99,7 @@ function checkEndpoint(endpoint: string): string {
   return endpoint;
 }
 
-/** `text` without the token, should another program's message repeat it. */
+/** `text` without the token, in case another program's message repeats it. */
 export function withoutSecrets(text: string, { token }: Pick<HubSettings, 'token'>): string {
   return token ? text.replaceAll(token, '[HF_TOKEN]') : text;
 }
@@ -109,7 +109,7 @@ function path(text: string): string {
   return resolve(text.replace(/^~(?=$|\/)/, () => homeOrRefusal()));
 }
 
-/** @throws UsageRefusal for a user that has none: no HOME, and no entry in the password file, as in some containers */
+/** @throws UsageRefusal for a user without one: no HOME, and no entry in the password file, as in some containers */
 function homeOrRefusal(): string {
   try {
     return homedir();
@@ -122,23 +122,23 @@ function homeOrRefusal(): string {
   }
 }
 
-/** What an answer that is not a success means; it may read the answer's body. */
+/** Turns an unsuccessful response into a Refusal; may read its body. */
 type RefusedAnswer = (response: Response, settings: HubSettings, asked: Asked) => Refusal | Promise<Refusal>;
 
-/** What is asked for, so that a refusal can name it. */
+/** What is requested, for messages. */
 export interface Asked {
-  /** A model where absent. */
+  /** A model if absent. */
   readonly kind?: 'model' | 'data set';
   readonly model: string;
   readonly revision: string;
-  /** Is something uploaded there? */
+  /** Is it an upload? */
   readonly pushed?: true;
 }
 
 /**
- * `fetch` for the hub. It speaks HTTP as the hub's client library expects, with three differences: the token goes to the
- * endpoint's own origin and nowhere else (the hub redirects to storage elsewhere, and its pages of listings are links it
- * may write as it likes), nothing is asked in silence for longer than the settings' patience, and what fails is a Refusal.
+ * `fetch` for the hub. It behaves as the hub's client library expects, with three differences: the token is only sent
+ * to the endpoint's own origin (the hub redirects to storage elsewhere, and its listing pages contain arbitrary links),
+ * a silent server is not waited for beyond the settings' timeout, and failures are Refusals.
  */
 export function hubFetch(settings: HubSettings, asked: Asked, refusal: RefusedAnswer = refusedRequest): typeof fetch {
   const { origin } = new URL(settings.endpoint);
@@ -163,21 +163,21 @@ export function hubFetch(settings: HubSettings, asked: Asked, refusal: RefusedAn
   };
 }
 
-/** Refusals that may be none a moment later: a network that fails, a server that is overloaded. */
+/** Refusals that may be temporary: a network failure, an overloaded server. */
 const PASSING = new WeakSet<Refusal>();
 
-/** Is it worth asking again? */
+/** Is it worth retrying? */
 export function mayPass(refusal: Refusal): boolean {
   return PASSING.has(refusal);
 }
 
-/** Marks a refusal as one that may pass. */
+/** Marks a refusal as temporary. */
 export function passing(refusal: Refusal): Refusal {
   PASSING.add(refusal);
   return refusal;
 }
 
-/** No answer at all: no network, no such host, no one listening. */
+/** No response at all: no network, unknown host, nothing listening. */
 function unreachable(where: string, cause: unknown, settings: HubSettings, { kind, pushed }: Asked): Refusal {
   const { cache, patience } = settings;
   const timedOut = cause instanceof Error && cause.name === 'TimeoutError';
@@ -185,14 +185,14 @@ function unreachable(where: string, cause: unknown, settings: HubSettings, { kin
     ? `no answer within ${patience.stall / 1000} s`
     : withoutSecrets(deepestMessage(cause), settings);
   const instead = pushed
-    ? 'Check the network and HF_ENDPOINT, and run the same command again: what is uploaded is not sent twice.'
+    ? 'Check the network and HF_ENDPOINT, and run the same command again: uploaded files are not sent again.'
     : kind === 'data set'
       ? 'Check the network and HF_ENDPOINT; or download the data set elsewhere, and give its files.'
       : `Check the network and HF_ENDPOINT; or fill the cache ${cache} on a machine that has network and copy it here.`;
   return new Refusal(`${where} could not be reached (${reason}).`, instead, 'hub/unreachable', { cause });
 }
 
-/** fetch says "fetch failed" and keeps what failed in `cause`. */
+/** fetch says "fetch failed" and puts the actual error in `cause`. */
 function deepestMessage(error: unknown): string {
   let deepest = error;
   while (deepest instanceof Error && deepest.cause !== undefined) deepest = deepest.cause;
@@ -201,8 +201,8 @@ function deepestMessage(error: unknown): string {
 }
 
 /**
- * The sentence for a status. The hub tells cases of one status apart by the header X-Error-Code; other servers that
- * speak its language may not send it.
+ * The Refusal for a status. The hub distinguishes cases of one status by the header X-Error-Code; compatible servers
+ * may not send it.
  */
 function refusedRequest(response: Response, { endpoint, token }: HubSettings, asked: Asked): Refusal {
   const { kind = 'model', model, revision } = asked;
@@ -214,16 +214,16 @@ function refusedRequest(response: Response, { endpoint, token }: HubSettings, as
     case 401:
       if (token) {
         return new Refusal(
-          `${endpoint} does not let this token read ${model} (401): it is invalid or expired, or there is no such ${kind}.`,
+          `${endpoint} does not let this token read ${model} (401): it is invalid or expired, or the ${kind} does not exist.`,
           `Check the name; make a new token at ${tokens} and set HF_TOKEN to it.`,
           'hub/token-refused',
         );
       }
-      // The hub answers so for names that do not exist, too: it does not tell strangers what is private.
+      // The hub also responds like this for nonexistent names, so as not to reveal private ones.
       return new Refusal(
         code === 'RepoNotFound'
-          ? `There is no ${kind} ${model} on ${endpoint}, or it is private (401).`
-          : `${model} is not open to everyone (401).`,
+          ? `${endpoint} has no ${kind} ${model}, or it is private (401).`
+          : `${model} is not public (401).`,
         `Check the name; accept its terms at ${page} while logged in, and ${setToken} of that account.`,
         'hub/not-open',
       );
@@ -253,7 +253,7 @@ function refusedRequest(response: Response, { endpoint, token }: HubSettings, as
         );
       }
       return new Refusal(
-        `${endpoint} has no model ${model} at revision "${revision}" (404), and there is no directory of that name.`,
+        `${endpoint} has no model ${model} at revision "${revision}" (404), and no directory has that name.`,
         'Check --model and --revision.',
         'hub/no-model',
       );
@@ -267,23 +267,23 @@ function refusedRequest(response: Response, { endpoint, token }: HubSettings, as
   }
 }
 
-/** What one conversation with a hub's API may take; a server that is damaged or hostile could continue without end. */
+/** Limits on one series of API requests; a damaged or hostile server could continue without end. */
 interface AnswerBounds {
-  /** Bytes of one answer, unpacked. A page of a listing has 1,000 entries, some 300 KB. */
+  /** Bytes of one response, decompressed. A listing page has 1,000 entries, some 300 KB. */
   readonly answer: number;
-  /** Bytes of all answers together. */
+  /** Total bytes of all responses. */
   readonly total: number;
-  /** Requests: one for the model, one per page of its listing. */
+  /** Number of requests: one for the model, one per page of its listing. */
   readonly requests: number;
 }
 
 export const API_BOUNDS: AnswerBounds = { answer: 2 ** 24, total: 2 ** 27, requests: 200 };
 
 /**
- * A `fetch` whose answers are read whole before they are handed over, within bounds, each address asked for once.
+ * A `fetch` that reads responses completely, within limits, and requests each URL only once.
  *
  * @param fetch see hubFetch
- * @throws Refusal naming the address and the bound
+ * @throws Refusal naming the URL and the limit
  */
 export function boundedFetch(fetch: typeof globalThis.fetch, bounds: AnswerBounds): typeof globalThis.fetch {
   const asked = new Set<string>();
@@ -291,7 +291,7 @@ export function boundedFetch(fetch: typeof globalThis.fetch, bounds: AnswerBound
   return async (input, init) => {
     const url = new URL(input instanceof Request ? input.url : input);
     const where = `${url.origin}${url.pathname}`;
-    if (asked.has(url.href)) throw excess(where, 'its pages lead back to one that was read already');
+    if (asked.has(url.href)) throw excess(where, 'its pages lead back to one already read');
     asked.add(url.href);
     if (asked.size > bounds.requests) throw excess(where, `it has more than ${bounds.requests} pages`);
     const response = await fetch(input, init);
@@ -310,13 +310,13 @@ export function boundedFetch(fetch: typeof globalThis.fetch, bounds: AnswerBound
       if (cause instanceof Refusal) throw cause;
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw passing(
-        new Refusal(`The answer of ${where} broke off: ${reason}.`, 'Try again later.', 'hub/answer-cut-short', {
+        new Refusal(`The response of ${where} was cut off: ${reason}.`, 'Try again later.', 'hub/answer-cut-short', {
           cause,
         }),
       );
     }
     total += length;
-    // What was packed on the way is unpacked here, and its length is another.
+    // The body is decompressed here, so these headers no longer apply.
     const headers = new Headers(response.headers);
     for (const name of ['content-encoding', 'content-length']) headers.delete(name);
     return new Response(Buffer.concat(chunks), { status: response.status, headers });
@@ -324,5 +324,5 @@ export function boundedFetch(fetch: typeof globalThis.fetch, bounds: AnswerBound
 }
 
 function excess(where: string, what: string): Refusal {
-  return new Refusal(`${where} does not answer as a hub does: ${what}.`, 'Check HF_ENDPOINT.', 'hub/not-a-hub');
+  return new Refusal(`${where} does not respond like a hub: ${what}.`, 'Check HF_ENDPOINT.', 'hub/not-a-hub');
 }

@@ -10,24 +10,24 @@ import { Interrupted, Refusal, type StopSignal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { mayPass, type Patience } from './request.js';
 
-/** Where one file comes from and who watches. */
+/** Source of a file, and progress callbacks. */
 interface BlobSource {
   readonly url: string;
   readonly fetch: typeof fetch;
   readonly patience: Patience;
   readonly stop: StopRequest;
-  /** Bytes of the file that are there. */
+  /** Bytes of the file received so far. */
   readonly tell: (bytes: number) => void;
-  /** Another process downloads the same file; said once. */
+  /** Called once if another process is downloading the same file. */
   readonly waiting: () => void;
 }
 
 /**
- * Downloads one file to `blob`, which appears whole and proven or not at all. Goes on where an earlier download was cut
- * short; waits for another process that is at it.
+ * Downloads one file to `blob`, which appears only when complete and verified. Resumes an earlier interrupted download;
+ * waits for another process that is downloading it.
  *
- * @throws Refusal when the bytes are wrong or the connection does not hold
- * @throws Interrupted when asked to stop; what is there is kept
+ * @throws Refusal if the bytes are wrong or the connection fails
+ * @throws Interrupted when asked to stop; received bytes are kept
  */
 export async function fetchBlob(source: BlobSource, file: HubFile, blob: string): Promise<void> {
   const seen: Sightings = new Map();
@@ -43,14 +43,14 @@ export async function fetchBlob(source: BlobSource, file: HubFile, blob: string)
   }
 }
 
-/** Is the blob in the cache? Blobs are proven before they get their name, so the size is enough. */
+/** Is the blob in the cache? Blobs are verified before they get their name, so checking the size is enough. */
 export async function isThere(blob: string, file: HubFile): Promise<boolean> {
   return (await stat(blob).catch(() => undefined))?.size === file.size;
 }
 
 /**
- * @returns whether the blob is there now; false: begin again, since what an earlier download left was not good, or
- * another process took the part over
+ * @returns whether the blob is now in place; false: start over, since an earlier download left bad bytes, or another
+ * process took over the part
  */
 async function fillPart(source: BlobSource, file: HubFile, blob: string, part: PartFile): Promise<boolean> {
   const resumed = part.size > 0;
@@ -71,7 +71,7 @@ async function fillPart(source: BlobSource, file: HubFile, blob: string, part: P
       return true;
     }
   } catch (error) {
-    // Taken over while it was hashed.
+    // Taken over while being hashed.
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     await putDown(part, blob);
     throw error;
@@ -79,7 +79,7 @@ async function fillPart(source: BlobSource, file: HubFile, blob: string, part: P
   await rm(part.path, { force: true });
   if (resumed) return false;
   throw new Refusal(
-    `${file.name} arrived with another hash than the hub names for it (${file.hash.slice(0, 12)}…), and was not kept.`,
+    `${file.name} does not have the hash listed by the hub (${file.hash.slice(0, 12)}…), and was discarded.`,
     'Something between here and the hub alters files, or the server is damaged; try again, or another network.',
     'hub/wrong-hash',
   );
@@ -90,7 +90,7 @@ function goneIsNull(error: NodeJS.ErrnoException): null {
   throw error;
 }
 
-/** Writes the rest of the file from byte `start` on, over as many connections as it takes. */
+/** Downloads the rest of the file from byte `start`, over as many connections as necessary. */
 async function receive(source: BlobSource, file: HubFile, handle: FileHandle, start: number): Promise<void> {
   const { patience, stop } = source;
   let position = start;
@@ -103,7 +103,7 @@ async function receive(source: BlobSource, file: HubFile, handle: FileHandle, st
       for await (const { at, bytes } of connection(source, file, position)) {
         position = at;
         while (position < at + bytes.length) {
-          // Always at its own position: should two processes ever write one part, they write the same bytes.
+          // Always at an explicit position: should two processes ever write one part, they write the same bytes.
           position += (await handle.write(bytes, position - at, at + bytes.length - position, position)).bytesWritten;
         }
         source.tell(position);
@@ -121,7 +121,7 @@ async function receive(source: BlobSource, file: HubFile, handle: FileHandle, st
   }
 }
 
-/** One connection: the bytes it brings, each piece with its place in the file. Ends early where the server does. */
+/** One connection: its bytes in pieces with their offsets. Ends early if the server does. */
 async function* connection(
   source: BlobSource,
   file: HubFile,
@@ -130,11 +130,11 @@ async function* connection(
   const watch = watchConnection(source);
   try {
     const response = await source.fetch(source.url, {
-      // Compressed on the way, a range would count other bytes.
+      // With compression, a range would refer to other bytes.
       headers: { 'accept-encoding': 'identity', ...(from > 0 && { range: `bytes=${from}-` }) },
       signal: watch.signal,
     });
-    // 200 to a request for a range: this server knows none, and begins at the beginning.
+    // 200 in reply to a range request: the server does not support ranges, and starts from the beginning.
     let at = response.status === 206 ? rangeStart(response, file, from) : 0;
     for await (const bytes of response.body ?? []) {
       watch.alive(bytes.length);
@@ -151,25 +151,25 @@ function rangeStart(response: Response, file: HubFile, from: number): number {
   const given = response.headers.get('content-range') ?? '';
   const match = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(given);
   if (Number(match?.[1]) !== from || (match![2] !== '*' && Number(match![2]) !== file.size)) {
-    throw otherSize(file, `bytes from ${from} on were asked for, and "${given}" came`);
+    throw otherSize(file, `bytes from ${from} on were requested, but "${given}" came`);
   }
   return from;
 }
 
-/** Fewer bytes than this within the settings' `stall` are as good as none. */
+/** Fewer bytes than this within the settings' `stall` count as none. */
 const TRICKLE = 1024;
 
-/** Of one connection. */
+/** State of one connection. */
 interface ConnectionWatch {
-  /** Aborted where the connection is given up. */
+  /** Aborted when the connection is abandoned. */
   readonly signal: AbortSignal;
-  /** To be told of bytes that came, or went. */
+  /** Call when bytes were received or sent. */
   alive(bytes: number): void;
-  /** Ends the connection, if it has not ended. */
+  /** Closes the connection, if still open. */
   end(): void;
 }
 
-/** Gives a connection up when it has been as good as silent for too long, or when asked to stop. */
+/** Abandons a connection when it has been nearly silent for too long, or when asked to stop. */
 export function watchConnection({ patience, stop }: Pick<BlobSource, 'patience' | 'stop'>): ConnectionWatch {
   const control = new AbortController();
   let last = performance.now();
@@ -193,13 +193,13 @@ export function watchConnection({ patience, stop }: Pick<BlobSource, 'patience' 
     },
     end: () => {
       clearInterval(timer);
-      // A body that was not read to its end would keep its connection open.
+      // An unread body would keep its connection open.
       control.abort();
     },
   };
 }
 
-/** What the hub refuses with a reason, or the disk, is not; a connection that breaks is. */
+/** Broken connections are retried; a refusal of the hub, or a disk error, is not. */
 function worthRetrying(error: unknown): boolean {
   return error instanceof Refusal ? mayPass(error) : (error as NodeJS.ErrnoException).syscall === undefined;
 }
@@ -208,7 +208,7 @@ function brokeOff(file: HubFile, position: number, trouble: unknown): Refusal {
   if (trouble instanceof Refusal && position === 0) return trouble;
   const reason = trouble instanceof Error ? `: ${trouble.message.replace(/\.$/, '')}` : '';
   return new Refusal(
-    `The download of ${file.name} breaks off at ${formatBytes(position)} of ${formatBytes(file.size)}${reason}.`,
+    `The download of ${file.name} was interrupted at ${formatBytes(position)} of ${formatBytes(file.size)}${reason}.`,
     'The same command resumes from there.',
     'hub/download-cut-short',
     { cause: trouble },
@@ -218,7 +218,7 @@ function brokeOff(file: HubFile, position: number, trouble: unknown): Refusal {
 function otherSize(file: HubFile, what: string): Refusal {
   return new Refusal(
     `The server's ${file.name} is not the one of ${file.size} bytes that the hub lists: ${what}.`,
-    'Try again later; if it stays so, the server is damaged.',
+    'Try again later; if it persists, the server is damaged.',
     'hub/wrong-size',
   );
 }
@@ -228,13 +228,13 @@ function downloadInterrupted(signal: StopSignal): Interrupted {
 }
 
 /**
- * The file that a blob is downloaded into: `<blob>.<begun>-<host>-<pid>-<random>.incomplete`. Every download writes a
- * file of its own, so no two processes share one, and its name says whether anyone still works on it; locks would not
- * do, because Node has none that the system drops when a process is killed.
+ * The file that a blob is downloaded into: `<blob>.<begun>-<host>-<pid>-<random>.incomplete`. Every download writes its
+ * own file, and its name shows whether anyone is still working on it. Locks would not work: Node has none that the
+ * system releases when a process is killed.
  */
 interface PartFile {
   readonly path: string;
-  /** Bytes there already, from a download that was cut short. */
+  /** Bytes already present, from an interrupted download. */
   readonly size: number;
 }
 
@@ -242,34 +242,34 @@ interface FoundPart extends PartFile {
   readonly live: boolean;
 }
 
-/** A part that has not grown for so long counts as given up, whatever its name says, milliseconds. */
+/** A part that has not grown for this long counts as abandoned, whatever its name says (milliseconds). */
 const ABANDONED = 5 * 60_000;
 
 /**
- * What one waiting process has seen of others' parts: their length, and since when on its own clock. File times are
- * those of a server that may be minutes off, so they are compared with one another only.
+ * What a waiting process has observed of other processes' parts: their length, and since when by its own clock. File
+ * times are those of a server that may be minutes off, so they are only compared with each other.
  */
 export type Sightings = Map<string, { size: number; since: number }>;
-/** In place of a process id: put down in good order. */
+/** In place of a process id: released properly. */
 const NOBODY = 0;
 
-/** This machine and this container: only there does a process id mean anything. */
+/** This machine and container: only there is a process id meaningful. */
 const OUR_MACHINE = createHash('sha256').update(`${hostname()};${pidNamespace()}`).digest('hex').slice(0, 8);
 
 /**
- * A part file of our own for `blob`, begun with what an earlier download left. Who is alive may be misjudged (a process
- * that was stopped for long, one on a machine that hangs): then two processes write the same bytes to one file, and the
- * one whose part has gone finds out by `isOurPart` and begins anew.
+ * Our own part file for `blob`, starting with what an earlier download left. A live process may be taken for dead (if
+ * suspended for long, or on a hanging machine): then two processes write the same bytes to one file, and the one whose
+ * part has been taken finds out through `isOurPart` and starts over.
  *
- * @param seen of this blob's parts so far
- * @returns null while another process downloads this blob, and began before us
+ * @param seen observations of this blob's parts so far
+ * @returns null while another process that started earlier is downloading this blob
  */
 export async function claimPart(blob: string, seen: Sightings = new Map()): Promise<PartFile | null> {
   const mine = partPath(blob, process.pid);
   const handle = await open(mine, 'wx');
   const { mtimeMs: now } = await handle.stat().finally(() => handle.close());
   const others = (await partFilesOf(blob, now, seen)).filter(({ path }) => path !== mine);
-  // Names begin with the time, so of two that begin at once both see the same order, and one continues.
+  // Names begin with the time, so two processes starting at once see the same order, and one of them continues.
   if (others.some(({ path, live }) => live && path < mine)) {
     await rm(mine, { force: true });
     return null;
@@ -277,18 +277,18 @@ export async function claimPart(blob: string, seen: Sightings = new Map()): Prom
   let size = 0;
   for (const left of others.filter(({ live }) => !live).sort((a, b) => b.size - a.size)) {
     if (size > 0) await rm(left.path, { force: true });
-    // Renaming takes it from whoever else wants it; the loser finds it gone.
+    // Renaming takes it from any competitor, which then finds it missing.
     else if (await renamed(left.path, mine)) size = left.size;
   }
   return { path: mine, size };
 }
 
-/** Bytes of a blob that earlier downloads left. */
+/** Bytes of a blob left by earlier downloads. */
 export async function partBytes(blob: string): Promise<number> {
   return Math.max(0, ...(await partFilesOf(blob, 0, new Map())).map(({ size }) => size));
 }
 
-/** Leaves a part for whoever downloads the blob next. */
+/** Leaves a part for the next process that downloads the blob. */
 export async function putDown(part: PartFile, blob: string): Promise<void> {
   await renamed(part.path, partPath(blob, NOBODY));
 }
@@ -298,13 +298,13 @@ function partPath(blob: string, pid: number): string {
   return `${blob}.${begun}-${OUR_MACHINE}-${pid}-${randomBytes(3).toString('hex')}.incomplete`;
 }
 
-/** Is `file`, opened as `path`, still there under that name? Another process may have taken it over. */
+/** Does `path` still refer to the open `file`? Another process may have taken it over. */
 export async function isOurPart(path: string, file: FileHandle): Promise<boolean> {
   const [named, held] = await Promise.all([stat(path).catch(() => undefined), file.stat()]);
   return named?.ino === held.ino && named.dev === held.dev;
 }
 
-/** @param now time of a file made just now, by the clock of the files' server */
+/** @param now time of a newly created file, by the file server's clock */
 async function partFilesOf(blob: string, now: number, seen: Sightings): Promise<FoundPart[]> {
   const found: FoundPart[] = [];
   const pattern = /^([0-9a-f]+)\.[0-9a-z]+-([0-9a-f]{8})-(\d+)-[0-9a-f]{6}\.incomplete$/;
@@ -326,7 +326,7 @@ async function partFilesOf(blob: string, now: number, seen: Sightings): Promise<
   return found;
 }
 
-/** Has the part grown since it was seen first, or was that not long ago? */
+/** Has the part grown since it was first seen, or was that recent? */
 function hasGrown(path: string, size: number, seen: Sightings): boolean {
   const before = seen.get(path);
   if (before?.size === size) return performance.now() - before.since < ABANDONED;
@@ -344,18 +344,18 @@ async function renamed(from: string, to: string): Promise<boolean> {
   );
 }
 
-/** A file as the hub lists it: its hash names the blob and proves the bytes. */
+/** A file as listed by the hub: its hash names the blob and verifies its bytes. */
 export interface HubFile {
   readonly name: string;
   /** Bytes. */
   readonly size: number;
-  /** SHA-256 of the content (files in large-file storage, 64 digits) or git's SHA-1 of the blob (40 digits). */
+  /** SHA-256 of the content (large-file storage, 64 digits) or git's SHA-1 of the blob (40 digits). */
   readonly hash: string;
 }
 
 /** Are the bytes at `path` those of `file`? Reads the whole file. */
 async function hasHash(path: string, { hash, size }: HubFile): Promise<boolean> {
-  // git hashes a blob with its kind and length in front.
+  // git hashes a blob with its kind and length prepended.
   const digest = hash.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
   for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) digest.update(chunk as Buffer);
   return digest.digest('hex') === hash;

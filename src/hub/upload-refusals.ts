@@ -1,10 +1,10 @@
 import { oneLine, Refusal } from '../errors/refusal.js';
 import { type Asked, type HubSettings, passing, withoutSecrets } from './request.js';
 
-/** Bytes of an error's body that are read, and characters of its sentence that are shown, at most. */
+/** Max bytes read of an error's body, and max characters shown of its message. */
 const [MOST_BODY, MOST_SHOWN] = [2 ** 16, 300];
 
-/** What the server itself says of an error, without the token; '' where that is not the hub's JSON. */
+/** The server's own error message, without the token; '' if it is not the hub's JSON. */
 async function reasonOf(response: Response, settings: HubSettings): Promise<string> {
   const pieces: Uint8Array[] = [];
   let bytes = 0;
@@ -22,7 +22,7 @@ async function reasonOf(response: Response, settings: HubSettings): Promise<stri
 }
 
 /**
- * The sentence for a status while something is uploaded: reads and writes of the hub, and of the storage that it names.
+ * The Refusal for a status during an upload, from the hub or the storage it designates.
  */
 export async function refusedUpload(response: Response, settings: HubSettings, asked: Asked): Promise<Refusal> {
   const { endpoint } = settings;
@@ -32,12 +32,12 @@ export async function refusedUpload(response: Response, settings: HubSettings, a
   const reason = await reasonOf(response, settings);
   const said = reason === '' ? '' : `: ${reason.replace(/\.$/, '')}`;
   const tokens = `${endpoint}/settings/tokens`;
-  // The storage's addresses hold for a while only.
+  // Storage URLs expire.
   if (status === 429 || status >= 500 || where.origin !== new URL(endpoint).origin) {
     return passing(
       new Refusal(
         `${where.origin} answered ${status} for ${name}${said}.`,
-        'Run the same command again: what is uploaded is not sent twice.',
+        'Run the same command again: uploaded files are not sent again.',
         'hub/refused-status',
       ),
     );
@@ -45,7 +45,7 @@ export async function refusedUpload(response: Response, settings: HubSettings, a
   const full = [402, 413].includes(status) || (status === 403 && /\b(storage|quota|limit)\b/i.test(reason));
   if (full) {
     return new Refusal(
-      `${name} takes no more (${status})${said}.`,
+      `${name} is out of storage (${status})${said}.`,
       `Free space, or get more, at ${endpoint}/settings/billing; or push less.`,
       'hub/storage-full',
     );
@@ -90,6 +90,6 @@ export async function refusedUpload(response: Response, settings: HubSettings, a
 const otherCommit = (name: string, status: number) =>
   new Refusal(
     `${name} was changed by another commit at the same time (${status}); nothing was committed.`,
-    'Run the same command again: what is uploaded is not sent twice.',
+    'Run the same command again: uploaded files are not sent again.',
     'hub/other-commit',
   );

@@ -7,10 +7,10 @@ import { watchConnection } from './transfer.js';
 import { refusedUpload } from './upload-refusals.js';
 
 /**
- * `fetch` for an upload. Files that go to the storage are sent again where a connection breaks or goes silent; what is
- * asked of the hub itself is asked once, within bounds: a commit that was made unseen must not be made twice.
+ * `fetch` for an upload. Files sent to the storage are retried if a connection breaks or stalls; requests to the hub
+ * itself are sent once, within limits: a commit whose response was lost must not be made twice.
  *
- * @param tell is told of the bytes sent so far
+ * @param tell called with the bytes sent so far
  */
 export function sendingFetch(
   settings: HubSettings,
@@ -32,7 +32,7 @@ export function sendingFetch(
     try {
       const signal = AbortSignal.any(signals);
       const response = await hub(url, { ...init, ...UNCOPIED, body: told, signal });
-      // All that is asked of it is its headers.
+      // Only its headers are needed.
       await response.body?.cancel();
       return response;
     } catch (error) {
@@ -67,15 +67,15 @@ export function sendingFetch(
   };
 }
 
-/** Otherwise fetch keeps all that it has sent, in memory, for the case that it is sent elsewhere. */
+/** Otherwise fetch keeps everything sent in memory in case of a redirect. */
 const UNCOPIED = { window: null, redirect: 'error' } as const;
 
 function cutShort(url: string, cause: unknown): Refusal {
   const reason = cause instanceof Error ? cause.message : String(cause);
   return passing(
     new Refusal(
-      `The upload to ${new URL(url).origin} broke off: ${reason}.`,
-      'Run the same command again: what is uploaded is not sent twice.',
+      `The upload to ${new URL(url).origin} was interrupted: ${reason}.`,
+      'Run the same command again: uploaded files are not sent again.',
       'hub/upload-cut-short',
       { cause },
     ),

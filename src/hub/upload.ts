@@ -10,44 +10,44 @@ import type { HubFile } from './transfer.js';
 import { refusedUpload } from './upload-refusals.js';
 import { sendingFetch } from './upload-transfer.js';
 
-/** A file on its way into a repository. */
+/** A file to upload. */
 export interface UploadFile {
-  /** In the repository, `/` between parts. */
+  /** Path in the repository, with `/` separators. */
   readonly path: string;
   readonly content: Blob;
-  /** Of the content, where it is known. */
+  /** SHA-256 of the content, if known. */
   readonly sha256?: string;
-  /** Left out where the repository has a file of this name, whatever is in it. */
+  /** Skip it if the repository has a file of this name, whatever its contents. */
   readonly onlyIfMissing?: true;
 }
 
 export interface UploadChoices {
-  /** Makes the repository, and the branch, where it is missing. */
+  /** Create the repository, and the branch, if missing. */
   readonly create: boolean;
-  /** Of a repository that is made. */
+  /** Visibility of a created repository. */
   readonly private: boolean;
-  /** Replaces files of other content. */
+  /** Replace files with different contents. */
   readonly overwrite: boolean;
-  /** Of the commit. */
+  /** Title of the commit. */
   readonly message: string;
 }
 
 export interface Uploaded {
-  /** At which the branch stands now. */
+  /** The commit at the head of the branch. */
   readonly commit: string;
   readonly sent: readonly string[];
-  /** There with the same bytes before. */
+  /** Already present with the same bytes. */
   readonly same: readonly string[];
 }
 
-const KEPT = 'nothing was committed; what is uploaded is kept, and the same command continues from there.';
+const KEPT = 'nothing was committed; uploaded files are kept, and the same command resumes from there.';
 
 /**
- * Commits files to a branch of a repository of the hub, all in one commit. What is there with the same bytes is not sent,
- * and large files that the storage holds from an upload that was cut short are not sent again.
+ * Commits files to a branch of a hub repository in a single commit. Files already present with the same bytes are not
+ * sent, nor are large files that the storage has from an interrupted upload.
  *
  * @param asked kind, repository and branch
- * @throws Refusal where the hub cannot be reached or refuses, a file is there with other bytes, or the branch has moved
+ * @throws Refusal if the hub cannot be reached or refuses, a file exists with other bytes, or the branch has moved
  * @throws Interrupted when asked to stop
  */
 export async function uploadFiles(
@@ -81,11 +81,11 @@ export async function uploadFiles(
   return { commit, sent: sent.map(({ path }) => path), same };
 }
 
-/** @throws Refusal without network, or without an access token */
+/** @throws Refusal when offline, or without an access token */
 export function checkMayUpload({ offline, token, endpoint }: HubSettings): void {
   if (offline) {
     throw new UsageRefusal(
-      'HF_HUB_OFFLINE is set, and pushing needs the hub.',
+      'HF_HUB_OFFLINE is set, but pushing needs the hub.',
       'Unset it; --dry-run needs no network.',
       'hub/offline-push',
     );
@@ -102,7 +102,7 @@ function wouldOverwrite({ model }: Asked, others: readonly string[]): Refusal {
   const [first, ...more] = others;
   const further = more.length > 0 ? ` and ${more.length} more` : '';
   return new Refusal(
-    `${model} has ${first}${further} with other content.`,
+    `${model} has ${first}${further} with different contents.`,
     '--overwrite replaces files in a new commit; or push to another path.',
     'hub/would-overwrite',
   );
@@ -112,7 +112,7 @@ const typeOf = ({ kind }: Asked) => (kind === 'data set' ? 'dataset' : 'model');
 const asking = (settings: HubSettings, asked: Asked) =>
   boundedFetch(hubFetch(settings, asked, refusedUpload), API_BOUNDS);
 
-/** The commit that the branch stands at; repository and branch are made where they are missing and that is wanted. */
+/** The commit at the head of the branch; creates repository and branch if they are missing and that is allowed. */
 async function headOf(asked: Asked, choices: UploadChoices, settings: HubSettings): Promise<string> {
   const made = new Set<string>();
   for (;;) {
@@ -134,7 +134,7 @@ async function makeRepository(asked: Asked, choices: UploadChoices, settings: Hu
   const { endpoint: hubUrl } = settings;
   const visibility = choices.private ? 'private' : undefined;
   const repo = { type: typeOf(asked), name: asked.model } as const;
-  // The token is put in by the fetch.
+  // The token is added by the fetch.
   await createRepo({ repo, visibility, hubUrl, fetch: asking(settings, asked), accessToken: '' });
 }
 
@@ -145,7 +145,7 @@ async function makeBranch(asked: Asked, settings: HubSettings): Promise<void> {
   await createBranch({ repo, branch: asked.revision, hubUrl, fetch: asking(settings, asked) });
 }
 
-/** What the repository has in the folders of the files. */
+/** The repository's contents in the folders of the files. */
 async function filesThere(
   asked: Asked,
   files: readonly UploadFile[],
@@ -159,18 +159,18 @@ async function filesThere(
     try {
       for (const [path, file] of await listFolder(asked, settings, ask, head, { folder })) there.set(path, file);
     } catch (error) {
-      // The repository exists, so what it does not have is the folder.
+      // The repository exists, so it is the folder that is missing.
       if (!(error instanceof Refusal) || error.code !== 'hub/no-repository' || folder === '') throw error;
     }
   }
   return there;
 }
 
-/** Are these the bytes that the hub lists? */
+/** Are these the bytes listed by the hub? */
 async function isSame({ content, sha256 }: UploadFile, { size, hash }: HubFile): Promise<boolean> {
   if (content.size !== size) return false;
   if (hash.length === 64 && sha256 !== undefined) return hash === sha256;
-  // git hashes a blob with its kind and length in front.
+  // git hashes a blob with its kind and length prepended.
   const digest = hash.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
   for await (const piece of content.stream()) digest.update(piece);
   return digest.digest('hex') === hash;
@@ -179,11 +179,11 @@ async function isSame({ content, sha256 }: UploadFile, { size, hash }: HubFile):
 interface CommitParts {
   readonly files: readonly UploadFile[];
   readonly title: string;
-  /** At which the branch has to stand still. */
+  /** The commit that the branch must still point to. */
   readonly parentCommit: string;
 }
 
-/** Sends what the storage does not hold, and commits. @returns the commit */
+/** Uploads what the storage does not have, and commits. @returns the commit */
 async function committed(
   asked: Asked,
   { files, title, parentCommit }: CommitParts,
@@ -198,7 +198,7 @@ async function committed(
   const watch = setInterval(() => {
     if (stop.signal) cancel.abort(new Error('stopped'));
   }, 100);
-  // Once it is asked for, the commit may exist whatever becomes of the answer: it is waited for.
+  // Once requested, the commit may exist even if the response is lost: wait for it.
   let committing = false;
   try {
     const steps = commitIter({
@@ -207,7 +207,7 @@ async function committed(
       ...{ title, branch: asked.revision, parentCommit, hubUrl: settings.endpoint },
       fetch: sendingFetch(settings, asked, stop, (bytes) => progress.update(Math.min(total, bytes))),
       abortSignal: cancel.signal,
-      // Its chunked protocol is not spoken: the storage takes whole files over plain HTTP as well.
+      // The chunked protocol is not implemented: the storage also accepts complete files over plain HTTP.
       useXet: false,
     });
     const oid = await asHub(settings, async () => {
@@ -234,7 +234,7 @@ async function committed(
 
 const notACommit = ({ endpoint }: HubSettings, found: unknown) =>
   new Refusal(
-    `${endpoint} does not answer as a hub does: the new commit is ${JSON.stringify(found)}.`,
+    `${endpoint} does not respond like a hub: the new commit is ${JSON.stringify(found)}.`,
     'Check HF_ENDPOINT.',
     'hub/not-a-hub',
   );

@@ -4,14 +4,14 @@ import type { StoreManifest } from '../activations/store.js';
 import { expectedDead } from './normal.js';
 import { LARGE, type LongRow, type Survey, WIDEST } from './survey.js';
 
-/** Shares of tokens at which quantiles of norms are told. */
+/** Shares of tokens whose norm quantiles are reported. */
 const QUANTILES = [0, 0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1] as const;
-/** Share of tokens whose part of the variance is told, the largest. */
+/** Share of the tokens with the largest norms whose part of the variance is reported. */
 const LARGEST_TOKENS = 0.001;
-/** Dimensions that are listed, those of the largest variance. */
+/** Number of dimensions listed, those with the largest variance. */
 const DIMENSIONS = 10;
 
-/** What `inspect --json` prints; docs/reference/metrics.md has the equations. */
+/** The output of `inspect --json`; docs/reference/metrics.md has the equations. */
 export interface Inspection {
   store: string;
   model: string;
@@ -19,38 +19,38 @@ export interface Inspection {
   d_in: number;
   dtype: string;
   rows: number;
-  /** |μ| / |σ|, of the activations as they are, and after per-token LayerNorm. */
+  /** |μ| / |σ|, for raw activations, and after per-token LayerNorm. */
   gamma: { raw: number; layer_norm: number };
-  /** |μ| and |σ| = √(Σ variances) of the activations as they are. */
+  /** |μ| and |σ| = √(Σ variances) of raw activations. */
   mean: number;
   deviation: number;
   norms: { mean: number; median: number; quantiles: { share: number; norm: number }[] };
   dimensions: {
-    /** Those of the largest variance: mean, standard deviation, share of the variance. */
+    /** Those with the largest variance: mean, standard deviation, share of the variance. */
     largest: { dimension: number; mean: number; deviation: number; share: number }[];
-    /** Standard deviations over their median: least and largest. */
+    /** Standard deviations relative to their median: minimum and maximum. */
     span: { least: number; largest: number };
   };
   tokens: {
-    /** The largest 0.1 % by |x − μ|², one at least, and their share of Σ |x − μ|². */
+    /** The largest 0.1 % by |x − μ|² (at least one), and their share of Σ |x − μ|². */
     largest: { rows: number; share_of_variance: number };
     /** Those with a norm above `multiple` × the median of the first shard. */
     large: { multiple: number; threshold: number; rows: number; share_of_rows: number; share_of_variance: number };
   };
-  /** exp of the entropy of the covariance's eigenvalues; null with the reason where it is not computed. */
+  /** exp of the entropy of the covariance's eigenvalues; null with the reason if not computed. */
   effective_rank: { all: number | null; without_large_tokens: number | null; rows: number; reason?: string };
-  /** Features dead from the start, where b_dec starts at 0. */
+  /** Features dead from the start if b_dec starts at 0. */
   expected_dead: { d_sae: number; k: number; relu: number; topk: number };
   longest_tokens: (LongRow & { multiple: number; document?: number; text?: string; before?: string; after?: string })[];
 }
 
-/** What is drawn, besides what is printed. */
+/** Data for the figure, in addition to the printed numbers. */
 export interface Drawn {
-  /** Norms: bins and rows. */
+  /** Histogram of norms: bins and rows. */
   readonly histogram: { readonly edges: readonly number[]; readonly counts: readonly number[] };
-  /** Standard deviations, the largest first. */
+  /** Standard deviations, descending. */
   readonly deviations: readonly number[];
-  /** Eigenvalues of the covariance, the largest first; of all rows and of those that are not large. */
+  /** Eigenvalues of the covariance, descending; for all rows, and without large ones. */
   readonly spectrum?: Float64Array;
   readonly withoutLarge?: Float64Array;
 }
@@ -116,5 +116,5 @@ export function figuresOf(
 
 const sumOf = (values: Float64Array) => values.reduce((sum, value) => sum + value, 0);
 const descending = (values: Float64Array) => values.reverse();
-/** Of a ratio without a denominator. */
+/** For a ratio without a denominator. */
 const orZero = (value: number) => (Number.isFinite(value) ? value : 0);

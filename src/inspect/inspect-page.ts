@@ -40,7 +40,7 @@ function normPanel({ norms, tokens }: Inspection, { histogram }: Drawn, id: stri
   });
 }
 
-/** Bins of a quarter of an octave, those with tokens: finer ones would be a comb. */
+/** Bins of a quarter octave, non-empty ones only; finer bins would look like a comb. */
 function quarters({ edges, counts }: Drawn['histogram']): { from: number; to: number; count: number }[] {
   const bins = new Map<number, number>();
   for (const [i, count] of counts.entries()) {
@@ -86,7 +86,7 @@ function spectrumPanel({ spectrum, withoutLarge }: Drawn, id: string): Markup {
       line(all, { x: 'rank', y: 'share', stroke: 'var(--style-0)' }),
       line(without, { x: 'rank', y: 'share', stroke: 'var(--style-1)', strokeDasharray: '4 3' }),
       AXIS_LINES,
-      titles({ heading: 'Directions', y: 'Variance held (%)', x: 'Eigenvalues', left: MARGINS.marginLeft - 4 }),
+      titles({ heading: 'Directions', y: 'Variance explained (%)', x: 'Eigenvalues', left: MARGINS.marginLeft - 4 }),
     ],
   });
 }

@@ -1,10 +1,10 @@
 import { significant, textTable } from '../progress/progress.js';
 import type { Inspection } from './figures.js';
 
-/** Tokens that are listed in the terminal. */
+/** Number of tokens listed in the terminal. */
 const SHOWN = 10;
 
-/** What `inspect` prints for people. */
+/** The text output of `inspect`. */
 export function inspectionTable(found: Inspection): string {
   const { norms, dimensions, tokens, effective_rank: rank, expected_dead: dead, gamma } = found;
   const { large, largest } = tokens;
@@ -17,7 +17,7 @@ export function inspectionTable(found: Inspection): string {
     ['', norms.quantiles.map(({ share, norm }) => `${asPercent(share, 1)} ${short(norm)}`).join(' · ')],
     [
       'largest tokens',
-      `${asPercent(largest.share_of_variance, 1)} of the variance is held by the largest 0.1 % (${largest.rows})`,
+      `${asPercent(largest.share_of_variance, 1)} of the variance is due to the largest 0.1 % (${largest.rows})`,
     ],
     [
       `longer than ${large.multiple} × median`,
@@ -30,7 +30,7 @@ export function inspectionTable(found: Inspection): string {
     ],
     [
       'dead from the start',
-      `${asPercent(dead.relu, 1)} with ReLU, ${asPercent(dead.topk, 1)} with TopK (k ${dead.k} of ${dead.d_sae}), where b_dec starts at 0`,
+      `${asPercent(dead.relu, 1)} with ReLU, ${asPercent(dead.topk, 1)} with TopK (k ${dead.k} of ${dead.d_sae}), if b_dec starts at 0`,
     ],
   ];
   return [

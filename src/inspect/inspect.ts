@@ -12,13 +12,13 @@ import { captionOf, inspectionPage, storeFigure } from './inspect-page.js';
 import { longestTokens, textsOf } from './longest-tokens.js';
 import { surveyStore } from './survey.js';
 
-/** Features of the dictionary whose dead ones are worked out, where no number is given, over d_in. */
+/** Default number of features for estimating dead ones, as a multiple of d_in. */
 const USUAL_WIDTH = 8;
 
 /**
- * Reads a store once and tells what its activations look like; with --out draws it, too.
+ * Reads a store once and reports statistics of its activations; with --out, also draws them.
  *
- * @throws Refusal where the store is not whole, or --model is not the model that it was harvested from
+ * @throws Refusal if the store is incomplete, or --model is not the model it was harvested from
  */
 export async function inspectStore(config: InspectConfig, progress: Progress, stop: StopRequest): Promise<Inspection> {
   const { store: named, out, k, threads } = config;
@@ -61,7 +61,7 @@ function kindOf(out: string): 'svg' | 'html' {
   if (kind === 'svg' || kind === 'html') return kind;
   throw new UsageRefusal(
     `--out ${out} is neither an .svg nor an .html file.`,
-    'Give it one of these endings.',
+    'Give it one of these extensions.',
     'report/unknown-ending',
   );
 }

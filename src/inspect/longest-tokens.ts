@@ -11,17 +11,17 @@ import type { LongRow } from './survey.js';
 const [BEFORE, AFTER] = [12, 4];
 
 /**
- * The text of every token of the store's model, by its number.
+ * The text of every token of the store's model, by id.
  *
  * @param model its directory
- * @throws Refusal where it is another model
+ * @throws Refusal if it is a different model
  */
 export async function textsOf(model: string, { manifest }: Pick<Store, 'manifest'>): Promise<string[]> {
   const checkpoint = await openCheckpoint(model);
   if (compareFingerprints(manifest.model.fingerprint, checkpoint.fingerprint) !== 'same') {
     throw new Refusal(
       `The store was harvested from another model (${manifest.model.name}) than ${model}.`,
-      'Give its own model, or leave --model out to see tokens by their numbers.',
+      'Give its own model, or omit --model to see token ids.',
       'inspect/other-model',
     );
   }
@@ -29,9 +29,9 @@ export async function textsOf(model: string, { manifest }: Pick<Store, 'manifest
 }
 
 /**
- * Rows with their document, and with their text where there are texts of tokens.
+ * Rows with their document, and with their text if token texts are given.
  *
- * @param median of the norms
+ * @param median median norm
  */
 export async function longestTokens(
   store: Store,

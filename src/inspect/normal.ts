@@ -11,7 +11,7 @@ export function upperTail(x: number): number {
   return x >= 0 ? tail : 1 - tail;
 }
 
-/** The x above which a share `tail` of the standard normal distribution lies. */
+/** The x exceeded by a share `tail` of the standard normal distribution. */
 export function quantileAbove(tail: number): number {
   let [low, high] = [-40, 40];
   for (let i = 0; i < 100; i++) {
@@ -23,9 +23,9 @@ export function quantileAbove(tail: number): number {
 }
 
 /**
- * Features that an untrained SAE with b_dec 0 and random unit directions would have dead on `rows` activations (Simon,
- * Adams, Zou 2026, arXiv 2605.31518): a constant vector γ times as long as the deviations moves every pre-activation by
- * γ z, and a feature whose z lies far enough below 0 is never reached.
+ * Share of features that an untrained SAE with b_dec 0 and random unit directions would have dead on `rows` activations
+ * (Simon, Adams, Zou 2026, arXiv 2605.31518): a constant vector γ times as long as the deviations shifts every
+ * pre-activation by γ z, and a feature whose z is far enough below 0 never fires.
  *
  * @param gamma |μ| / |σ| after per-token LayerNorm
  */

@@ -1,7 +1,7 @@
 import { inverseDeviation } from '../activations/layer-norm.js';
 import { ActivationSums } from '../activations/statistics.js';
 
-/** What is told of each row. */
+/** Statistics per row. */
 export interface OfRows {
   /** |x| */
   readonly norms: Float64Array;
@@ -9,7 +9,7 @@ export interface OfRows {
   readonly spreads: Float64Array;
 }
 
-/** Sums over rows, each [d]: of x and x², and of the same after each row was normalised. */
+/** Sums over rows, each [d]: of x and x², and of the same after normalising each row. */
 export interface RowTotals {
   readonly sum: Float64Array;
   readonly squares: Float64Array;
@@ -17,7 +17,7 @@ export interface RowTotals {
   readonly normalisedSquares: Float64Array;
 }
 
-/** Sums over rows as they are, and after each had its own mean taken off and was divided by its own deviation. */
+/** Sums over raw rows, and over rows standardised by their own mean and deviation. */
 export class RowSums {
   readonly raw: ActivationSums;
   /** Its histogram of norms stays empty: all are √d. */
@@ -30,13 +30,13 @@ export class RowSums {
   }
 
   /**
-   * Adds rows in one reading of memory: a row is in the cache when it is read again, normalised.
+   * Adds rows in one pass over memory: a row is still in the cache when read again for normalising.
    *
    * @param x [rows × d]
    */
   add(x: Float32Array): OfRows {
     const { raw, normalised, centre } = this;
-    // Looked up once: within the loops, engines look up fields of objects anew for every entry.
+    // Local variables: engines look up object fields again for every entry in inner loops.
     const { sum: sums, squares: sumsOfSquares } = raw;
     const d = centre.length;
     const rows = x.length / d;
@@ -71,7 +71,7 @@ export class RowSums {
     return { sum, squares, normalisedSum: normalised.sum, normalisedSquares: normalised.squares };
   }
 
-  /** Adds other rows by their sums and norms. */
+  /** Adds other rows, given their sums and norms. */
   merge({ sum, squares, normalisedSum, normalisedSquares }: RowTotals, norms: Float64Array): void {
     const { raw, normalised } = this;
     addTo(raw.sum, sum);
@@ -87,7 +87,7 @@ function addTo(sums: Float64Array, values: Float64Array): void {
   for (let i = 0; i < sums.length; i++) sums[i]! += values[i]!;
 }
 
-/** Adds the row at x[at …] less its mean, over its standard deviation; one whose entries are all alike is 0. */
+/** Adds the row at x[at …] less its mean, divided by its standard deviation; a constant row becomes 0. */
 function addNormalised(
   { sum, squares, d }: ActivationSums,
   x: Float32Array,

@@ -5,7 +5,7 @@ import { Refusal, refusedReply } from '../errors/refusal.js';
 import { RowKernel } from './row-kernel.js';
 import type { SummedFrom, SummedReply, SummedShard } from './shard-reader.js';
 
-// Reads and checks shards, and adds up what is told of single rows; shards are handed over as they lie in memory.
+// Reads and checks shards, and computes per-row statistics; shards are transferred without copying.
 
 if (!parentPort) throw new Error('row-worker.js runs in a worker thread');
 const port = parentPort;
@@ -16,7 +16,7 @@ port.on('message', (listed: ListedShard) => {
   read(listed).then(
     (shard) => port.postMessage({ kind: 'shard', shard } satisfies SummedReply, buffersOf(shard)),
     (error: unknown) => {
-      // Anything else ends the thread, and whoever waits is told.
+      // Anything else ends the thread, and whoever waits receives the error.
       if (!(error instanceof Refusal)) throw error;
       port.postMessage(refusedReply(error) satisfies SummedReply);
     },

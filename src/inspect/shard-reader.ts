@@ -10,30 +10,30 @@ import type { OfRows, RowTotals } from './row-sums.js';
 
 const script = new URL('row-worker.js', import.meta.url);
 
-/** Bytes of shards that threads may hold together; where one shard is larger, one thread reads. */
+/** Max bytes of shards held by threads; if a single shard is larger, one thread reads. */
 const MOST_HELD = 2 ** 31;
 
-/** What a thread knows of the store whose shards it reads. */
+/** The store whose shards a thread reads. */
 export interface SummedFrom extends ShardsOf {
   /** c of RowSums, [d] */
   readonly centre: Float64Array;
 }
 
-/** A shard, and what its thread found of its rows. */
+/** A shard, and its per-row statistics. */
 export interface SummedShard extends OfRows, Rows {
   readonly totals: RowTotals;
 }
 
-/** What a thread answers to a shard that it is given. */
+/** A thread's reply to a shard. */
 export type SummedReply = { readonly kind: 'shard'; readonly shard: SummedShard } | RefusedReply;
 
 /**
- * The shards of a store in order, read, checked and added up in threads while those before are worked on: each thread has
- * one in memory, and whoever takes them another. What comes does not depend on the number of threads.
+ * The shards of a store in order, read, checked and summed in threads while earlier ones are processed: each thread
+ * holds one in memory, plus one held by the consumer. Results do not depend on the number of threads.
  *
  * @param centre c of RowSums, [d]
- * @param threads at most; 0: one a core
- * @throws Refusal where a shard is not what was written
+ * @param threads max number of threads; 0: one per core
+ * @throws Refusal if a shard is not what was written
  */
 export async function* shardsInOrder(
   { directory, manifest, shards }: Pick<Store, 'directory' | 'manifest' | 'shards'>,
@@ -60,7 +60,7 @@ export async function* shardsInOrder(
   }
 }
 
-/** One per core, as far as MOST_HELD allows. */
+/** One per core, within MOST_HELD. */
 function readersOf(manifest: Store['manifest'], largest: number, threads: number): number {
   const bytes = largest * rowBytes(manifest);
   return Math.max(1, Math.min(threads || cores(), Math.floor(MOST_HELD / bytes)));

@@ -11,21 +11,22 @@ import { type SummedShard, shardsInOrder } from './shard-reader.js';
 
 /** Activations longer than this many times the median count as large. */
 export const LARGE = 3;
-/** Widest activations of which a covariance is computed: its eigenvalues take 4/3 d³ operations. */
+/** Max width for computing a covariance: its eigenvalues take 4/3 d³ operations. */
 export const WIDEST = 4096;
 /**
- * Multiplications of a covariance: of more rows some chunks are left out, evenly. That is seconds, or more where that
- * would be fewer rows than ENOUGH for each dimension: of N rows the effective rank comes out about d / 2N too small.
+ * Max multiplications for a covariance: beyond that, some chunks are evenly skipped. That takes seconds, or longer if
+ * that would leave fewer than ENOUGH rows per dimension: with N rows, the effective rank is underestimated by about d /
+ * 2N.
  */
 const PRODUCTS = 2 ** 35;
 const MOST_PRODUCTS = 2 ** 41;
 const ENOUGH = 64;
-/** Tokens with the largest norms that are kept. */
+/** Number of tokens with the largest norms to keep. */
 const LARGEST = 20;
 
 const STOPPED = 'nothing was written; the same command reads the store again.';
 
-/** A row by its place, and its norm. */
+/** A row's location and norm. */
 export interface LongRow {
   readonly context: number;
   readonly pos: number;
@@ -33,28 +34,28 @@ export interface LongRow {
   readonly norm: number;
 }
 
-/** What one reading of a store gives. */
+/** The result of one pass over a store. */
 export interface Survey {
   readonly sums: ActivationSums;
-  /** Of rows that were normalised one by one to mean 0 and variance 1. */
+  /** For rows standardised individually to mean 0 and variance 1. */
   readonly normalised: ActivationSums;
   readonly norms: FineHistogram;
-  /** |x − c|² of each row, with c the mean, or in a store of before there were statistics that of its first shard. */
+  /** |x − c|² of each row, where c is the mean, or in an old store without statistics that of its first shard. */
   readonly spread: FineHistogram;
-  /** Of rows longer than `threshold`. */
+  /** Statistics of rows longer than `threshold`. */
   readonly large: { readonly threshold: number; readonly rows: number; readonly spread: number };
   readonly longest: readonly LongRow[];
-  /** Of all rows that were multiplied, and of those that are not large; undefined where they are too wide, or none. */
+  /** Covariance of the sampled rows, and of those that are not large; undefined if too wide, or without rows. */
   readonly covariance?: Covariance;
   readonly withoutLarge?: Covariance;
 }
 
 /**
- * Reads a store once, from its first shard to its last; memory does not depend on the number of its rows, nor what is
- * found on the number of threads.
+ * Reads a store once, from its first shard to its last; memory does not depend on the number of rows, nor do results on
+ * the number of threads.
  *
- * @param threads that read, and of the covariance's products; 0: one a core
- * @throws Refusal where a shard is not what was written
+ * @param threads for reading and for the covariance's products; 0: one per core
+ * @throws Refusal if a shard is not what was written
  * @throws Interrupted
  */
 export async function surveyStore(

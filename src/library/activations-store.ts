@@ -8,17 +8,17 @@ import { Activations } from './activations.js';
 import { type RunOptions, stopOf } from './run-options.js';
 import { checkWhole } from './stage-options.js';
 
-/** How activations are dealt. */
+/** How activations are batched. */
 export interface BatchOptions {
   /** Rows per batch; 4096 by default. The last batch of the last epoch may have fewer. */
   readonly batchSize?: number;
-  /** Mix rows over the whole store (of a stream: over as many as are held in memory); true by default. */
+  /** Shuffle rows over the whole store (for a stream: within the memory buffer); true by default. */
   readonly shuffle?: boolean;
   /** The same seed gives the same order. 0 by default. */
   readonly seed?: number;
 }
 
-/** Activations that are dealt in batches. */
+/** Activations to be read in batches. */
 abstract class DealtActivations {
   protected constructor(private readonly about: SourceDescription) {}
 
@@ -32,12 +32,12 @@ abstract class DealtActivations {
     return this.about.dIn;
   }
 
-  /** Rows in all. */
+  /** Total number of rows. */
   get rows(): number {
     return this.about.rows;
   }
 
-  /** Name of the model whose activations they are. */
+  /** Name of the model that the activations come from. */
   get modelName(): string {
     return this.about.model.name;
   }
@@ -48,7 +48,7 @@ abstract class DealtActivations {
   }
 }
 
-/** `rows` rows of a source in batches, as float32; each batch is new and may be kept. */
+/** `rows` rows of a source in batches, as float32; each batch is a new array. */
 async function* dealt(
   source: ActivationSource,
   rows: number,
@@ -64,23 +64,23 @@ async function* dealt(
   }
 }
 
-/** Rows of a store as they lie in one of its files, and which tokens they are. */
+/** Rows of one of a store's files, with their tokens and positions. */
 export interface StoredRows {
   readonly activations: Activations;
   /** [rows] token at the position. */
   readonly tokens: Int32Array;
   /** [rows] number of the context. */
   readonly contexts: Uint32Array;
-  /** [rows] position in the context; 0 is BOS where contexts begin with it. */
+  /** [rows] position in the context; 0 is BOS if contexts begin with it. */
   readonly positions: Uint32Array;
 }
 
-/** An activation store on disk: what `harvest` wrote for one hook. */
+/** An activation store on disk, written by `harvest` for one hook. */
 export class ActivationsStore extends DealtActivations {
   private constructor(
     about: SourceDescription,
     private readonly store: Store,
-    /** @internal As it was named when it was opened: parts need not lie in one directory. */
+    /** @internal As named when it was opened: parts need not be in one directory. */
     readonly named: string,
   ) {
     super(about);
@@ -89,12 +89,13 @@ export class ActivationsStore extends DealtActivations {
   /**
    * Opens a store.
    *
-   * @param directory OUT/<hook> of a harvest, or OUT where it holds one store; or all parts of one, as --activations names them
-   * @throws Refusal where it is not a store, or not complete, or a file is missing
+   * @param directory OUT/<hook> of a harvest, or OUT if it contains one store; or all parts of one, as for
+   * --activations
+   * @throws Refusal if it is not a store or not complete, or a file is missing
    */
   static async open(directory: string): Promise<ActivationsStore> {
     const store = await openStore(directory);
-    // Of a directory that holds one store, not the directory: others may come.
+    // The store itself rather than the directory above it: others may be added there.
     const named = store.parts.length > 1 ? directory : store.directory;
     const source = await openStoreSource({ activations: named });
     await source.close();
@@ -106,10 +107,10 @@ export class ActivationsStore extends DealtActivations {
   }
 
   /**
-   * Raw activations in batches [batchSize, dIn], float32; every epoch deals every row once.
+   * Raw activations in batches [batchSize, dIn], float32; every epoch returns every row once.
    *
-   * @throws UsageRefusal where a number is not one that can be
-   * @throws Refusal where a file was changed since it was written
+   * @throws UsageRefusal if a number is out of range
+   * @throws Refusal if a file was changed since it was written
    */
   async *batches({
     epochs = 1,
@@ -125,9 +126,10 @@ export class ActivationsStore extends DealtActivations {
   }
 
   /**
-   * The files of the store one after another, with the token of every row. Rows are permuted within windows of the text.
+   * The files of the store one after another, with the token of every row. Rows are shuffled within windows of the
+   * text.
    *
-   * @throws Refusal where a file was changed since it was written
+   * @throws Refusal if a file was changed since it was written
    */
   async *shards(): AsyncGenerator<StoredRows> {
     const { manifest, shards } = this.store;
@@ -139,7 +141,7 @@ export class ActivationsStore extends DealtActivations {
   }
 }
 
-/** Activations that come through a pipe, from `sae-pipe harvest --out -`; they pass once. */
+/** Activations from a pipe, written by `sae-pipe harvest --out -`; they can be read once. */
 export class ActivationsStream extends DealtActivations {
   private constructor(private readonly source: ActivationSource) {
     super(source.about);
@@ -148,8 +150,8 @@ export class ActivationsStream extends DealtActivations {
   /**
    * Reads the header of a stream.
    *
-   * @param readable `process.stdin`, or what else the bytes come from
-   * @throws Refusal where it is not a stream of rows
+   * @param readable `process.stdin`, or another source of the bytes
+   * @throws Refusal if it is not a stream of rows
    */
   static async open(readable: Readable, options: RunOptions = {}): Promise<ActivationsStream> {
     const { log: say } = options;
@@ -158,16 +160,16 @@ export class ActivationsStream extends DealtActivations {
   }
 
   /**
-   * Raw activations in batches [batchSize, dIn], float32. The last comes only once the stream's end marker has come. To
-   * be called once.
+   * Raw activations in batches [batchSize, dIn], float32. The last batch is returned only once the stream's end marker
+   * has arrived. Can be called once.
    *
-   * @throws Refusal where the stream ends early, or is broken
+   * @throws Refusal if the stream ends early or is damaged
    */
   batches(options: BatchOptions = {}): AsyncGenerator<Activations> {
     return dealt(this.source, this.rows, options);
   }
 
-  /** Ends the stream, read to its end or not. */
+  /** Closes the stream, whether read to its end or not. */
   close(): Promise<void> {
     return this.source.close();
   }

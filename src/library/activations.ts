@@ -1,17 +1,17 @@
 import { Refusal } from '../errors/refusal.js';
 
 /**
- * A matrix of float32 with a row per token, as hooks and SAEs give and take it: activations [tokens, d_in], features
+ * A float32 matrix with one row per token, the input and output of hooks and SAEs: activations [tokens, d_in], features
  * [tokens, d_sae].
  */
 export class Activations {
-  /** Tokens. */
+  /** Number of tokens. */
   readonly rows: number;
 
   /**
    * @param data [rows × width], row by row; kept, not copied
    * @param width entries per row
-   * @throws Refusal where `data` is not whole rows of that width
+   * @throws Refusal if the length of `data` is not a multiple of `width`
    */
   constructor(
     readonly data: Float32Array,
@@ -20,7 +20,7 @@ export class Activations {
     this.rows = data.length / width;
     if (Number.isInteger(width) && width > 0 && Number.isInteger(this.rows)) return;
     throw new Refusal(
-      `${data.length} numbers are not whole rows of width ${width}.`,
+      `${data.length} numbers do not form complete rows of width ${width}.`,
       'Give rows × width numbers, row by row.',
       'library/wrong-width',
     );
@@ -37,11 +37,11 @@ export class Activations {
   }
 }
 
-/** @throws Refusal where rows are not `width` wide; `what` names them */
+/** @throws Refusal if the width differs; `what` names the rows */
 export function checkWidth({ width }: Activations, expected: number, what: string): void {
   if (width === expected) return;
   throw new Refusal(
-    `${what} are ${width} wide, and ${expected} is needed.`,
+    `${what} have width ${width}, but ${expected} is required.`,
     'Give activations of the hook that belongs to the SAE.',
     'library/wrong-width',
   );

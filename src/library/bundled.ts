@@ -1,6 +1,6 @@
 import { packagedFile } from '../disk/input-file.js';
 
-/** Files that come with the package: a 3.3M-parameter Gemma, text that it was trained on, and text that it was not. */
+/** Files in the package: a 3.3M-parameter Gemma, text it was trained on, and held-out text. */
 export const bundled = {
   model: packagedFile('assets/tiny-gemma'),
   trainingText: packagedFile('assets/corpus/train.jsonl.gz'),

@@ -14,32 +14,32 @@ import { checkWhole, configFromOptions } from './stage-options.js';
 
 /** How a prompt is continued. */
 export interface GenerateOptions extends Pick<RunOptions, 'signal'> {
-  /** Tokens after the prompt, at most; 64 by default. */
+  /** Max number of new tokens; 64 by default. */
   readonly maxNewTokens?: number;
-  /** 0, the default: the most probable token is taken; else logits are divided by it and a token is drawn. */
+  /** 0 (default): the most probable token; otherwise logits are divided by it and a token is sampled. */
   readonly temperature?: number;
-  /** Draw among the k most probable tokens only. */
+  /** Sample from the k most probable tokens only. */
   readonly topK?: number;
-  /** Draw among the fewest most probable tokens whose probabilities add up to p. */
+  /** Sample from the smallest set of most probable tokens whose probabilities add up to p. */
   readonly topP?: number;
-  /** Of what is drawn; the same seed gives the same text. 0 by default. */
+  /** Seed for sampling; the same seed gives the same text. 0 by default. */
   readonly seed?: number;
-  /** Texts that end a continuation, and are left out of it. */
+  /** Stop strings, not included in the output. */
   readonly stop?: readonly string[];
-  /** Called with each piece of the continuation as it comes. */
+  /** Called with each piece of the continuation as it is generated. */
   readonly onText?: (piece: string) => void;
 }
 
-/** What follows a prompt. */
+/** A continuation of a prompt. */
 export interface GeneratedText {
   readonly text: string;
-  /** Its tokens, without the prompt's. */
+  /** Its tokens, without the prompt. */
   readonly tokens: readonly number[];
-  /** `length`: maxNewTokens was reached; `end`: the model ended it; `stop`: a stop text came. */
+  /** `length`: maxNewTokens was reached; `end`: the model ended it; `stop`: a stop string occurred. */
   readonly ending: Ending;
 }
 
-/** What one feature's activation f becomes. */
+/** A change of one feature's activation f. */
 export type FeatureIntervention = { readonly sae: SAE; readonly feature: number } & (
   | { /** f′ = set */ readonly set: number }
   | { /** f′ = f + add, whether it fires or not */ readonly add: number }
@@ -49,19 +49,21 @@ export type FeatureIntervention = { readonly sae: SAE; readonly feature: number 
 
 /** How a prompt is continued with features changed. */
 export interface SteerOptions extends Omit<GenerateOptions, 'onText'> {
-  /** Keep what the SAE does not reconstruct, x − x̂ (default); false: the changed reconstruction stands for x. */
+  /** Keep the error term x − x̂ (default); false: x is replaced by the changed reconstruction. */
   readonly errorTerm?: boolean;
-  /** Change features from this token on, counted from 0, BOS included; all but a BOS at the beginning by default. */
+  /**
+   * First token at which features are changed, counted from 0, BOS included; by default all tokens after a leading BOS.
+   */
   readonly from?: number;
 }
 
-/** A prompt continued without the changes and with them. */
+/** A prompt continued with and without the changes. */
 export interface SteeredText {
   readonly unsteered: GeneratedText;
   readonly steered: GeneratedText;
 }
 
-/** Continues a prompt as the model does. To be called in turn. */
+/** Continues a prompt. Calls must not overlap. */
 export async function generateText(session: ModelSession, prompt: string, options: GenerateOptions) {
   const { model, settings } = session;
   const tokens = promptTokens(model, prompt);
@@ -71,7 +73,7 @@ export async function generateText(session: ModelSession, prompt: string, option
   return text!;
 }
 
-/** Continues a prompt without the changes and with them, both drawn by the same random numbers. To be called in turn. */
+/** Continues a prompt with and without the changes, with the same random numbers. Calls must not overlap. */
 export async function steerText(
   session: ModelSession,
   prompt: string,
@@ -100,13 +102,13 @@ export async function steerText(
   return { unsteered: unsteered!, steered: steered! };
 }
 
-/** @throws UsageRefusal where a change says nothing, or several things */
+/** @throws UsageRefusal if a change has no operation, or several */
 function numberedChange({ sae, feature, ...change }: FeatureIntervention, saes: readonly SAE[]): Change {
   const said = Object.entries(change).filter(([, value]) => value !== undefined && value !== false);
   const [[operation, strength] = ['', 0], ...others] = said;
   if (!['set', 'add', 'scale', 'ablate'].includes(operation) || others.length > 0) {
     throw new UsageRefusal(
-      `The change of feature ${feature} has ${said.length === 0 ? 'nothing to do' : said.map(([key]) => key).join(' and ')}.`,
+      `The change of feature ${feature} has ${said.length === 0 ? 'no operation' : said.map(([key]) => key).join(' and ')}.`,
       'Give one of set, add, scale and ablate.',
       'library/wrong-change',
     );
@@ -115,13 +117,13 @@ function numberedChange({ sae, feature, ...change }: FeatureIntervention, saes: 
   return { sae: saes.indexOf(sae), feature, operation: operation as Operation, strength: v };
 }
 
-/** A row of a batch of continuations: one prompt, each row with changes of its own. */
+/** A row of a batch of continuations: a prompt, with the row's own changes. */
 interface ContinuedRow {
   readonly notFinite: Refusal;
   readonly changes?: RowChanges;
 }
 
-/** Options that `generate` has as flags, with their defaults. @throws UsageRefusal naming one that does not fit */
+/** Options corresponding to flags of `generate`, with their defaults. @throws UsageRefusal naming an invalid one */
 function checkedOptions({ maxNewTokens, temperature, topK, topP, seed, stop }: GenerateOptions) {
   const flags = { model: '-', prompt: '-', tokens: maxNewTokens, temperature, topK, topP, seed, stop };
   return configFromOptions('generate', flags, { tokens: 'maxNewTokens' });

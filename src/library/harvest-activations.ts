@@ -12,18 +12,19 @@ import { configFromOptions } from './stage-options.js';
  * docs/reference/cli.md#harvest. `model`, `corpus`, `hook`, `tokens` and `out` are required.
  */
 export interface HarvestOptions extends Omit<z.input<typeof harvestSchema>, 'hook' | 'corpus'> {
-  /** Names, or patterns such as `blocks.*.hook_resid_post`; all of them take one forward pass. */
+  /** Names, or patterns such as `blocks.*.hook_resid_post`; all share one forward pass. */
   readonly hook: string | readonly string[];
-  /** Files, directories or data sets of the hub (`hf:OWNER/DATASET`); several are mixed. */
+  /** Files, directories or hub data sets (`hf:OWNER/DATASET`); several are mixed. */
   readonly corpus: string | readonly string[];
 }
 
 /**
  * Runs a model over text and writes one activation store per hook, as `sae-pipe harvest` does.
  *
- * @returns the stores, in the order of the hooks; none of a part (`shard`), which is read together with the others only
- * @throws Refusal for what a user can fix: its `code` tells which (docs/reference/refusals.md)
- * @throws Interrupted where `signal` was aborted; `resume: true` continues
+ * @returns the stores, in the order of the hooks; for a part (`shard`) none, since it can only be read together with
+ * the others
+ * @throws Refusal for a problem that a user can fix, identified by its `code` (docs/reference/refusals.md)
+ * @throws Interrupted if `signal` was aborted; `resume: true` continues
  */
 export async function harvestActivations(options: HarvestOptions, run: RunOptions = {}): Promise<ActivationsStore[]> {
   const stop = stopOf(run);

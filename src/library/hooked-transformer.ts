@@ -20,51 +20,51 @@ import { configFromOptions } from './stage-options.js';
 
 /** How a model is opened. */
 export interface ModelOptions extends RunOptions {
-  /** Branch, tag or commit of a model of the hub; `main` by default. */
+  /** Branch, tag or commit of a hub model; `main` by default. */
   readonly revision?: string;
-  /** Ask nothing of the network; also `HF_HUB_OFFLINE=1`. */
+  /** Never use the network; also `HF_HUB_OFFLINE=1`. */
   readonly offline?: boolean;
   /** `cpu` (default), `cuda`, `cuda:N` or `webgpu`. */
   readonly device?: string;
-  /** Of matrix products; `auto` (default) is float32 on the CPU and the checkpoint's own on CUDA. */
+  /** Precision of matrix products; `auto` (default) is float32 on the CPU and the checkpoint's own on CUDA. */
   readonly precision?: 'auto' | 'float32' | 'bfloat16' | 'float16';
   /** Threads per operator; all cores by default. */
   readonly threads?: number;
-  /** Begin texts with BOS; by default as models of the family expect, or as an SAE was trained where one is used. */
+  /** Begin texts with BOS; by default as expected by the model's family, or as in training if an SAE is used. */
   readonly prependBos?: boolean;
 }
 
-/** What a model's config.json says, in the words of TransformerLens. */
+/** A model's settings from config.json, with TransformerLens's names. */
 export interface HookedTransformerConfig {
   readonly modelName: string;
   readonly nLayers: number;
   readonly dModel: number;
   readonly dVocab: number;
-  /** Positions, at most. */
+  /** Max number of positions. */
   readonly nCtx: number;
-  /** Identifies weights and settings wherever they lie; stores and SAEs record it. */
+  /** Identifies weights and settings, wherever they are stored; recorded by stores and SAEs. */
   readonly fingerprint: string;
 }
 
 /** A hook point: where a model's activations are read. */
 export interface HookPoint {
-  /** `blocks.L.SITE`, as TransformerLens names it. */
+  /** `blocks.L.SITE`, TransformerLens's name. */
   readonly name: string;
   readonly layer: number;
   /** Entries per token. */
   readonly width: number;
 }
 
-/** What a model computed of a text. */
+/** The result of running a model on a text. */
 export interface CachedRun {
   readonly tokens: Int32Array;
-  /** Each token as text. */
+  /** The text of each token. */
   readonly strTokens: readonly string[];
-  /** Of each hook that was asked for, by name: [tokens, width], float32, BOS included. */
+  /** For each requested hook, by name: [tokens, width], float32, BOS included. */
   readonly cache: ReadonlyMap<string, Activations>;
 }
 
-/** The options with their defaults. @throws UsageRefusal naming one that does not fit */
+/** The options with their defaults. @throws UsageRefusal naming an invalid one */
 function checkedOptions(model: string, options: ModelOptions) {
   const { revision, offline, device, precision, threads, prependBos } = options;
   const flags = { model, revision, offline, device, precision, threads, prependBos };
@@ -78,7 +78,7 @@ function checkedOptions(model: string, options: ModelOptions) {
 export class HookedTransformer {
   private constructor(
     readonly cfg: HookedTransformerConfig,
-    /** Every hook point, in the order in which the model computes them. */
+    /** Every hook point, in order of computation. */
     readonly hooks: readonly HookPoint[],
     /** @internal */
     readonly session: ModelSession,
@@ -86,12 +86,12 @@ export class HookedTransformer {
   ) {}
 
   /**
-   * Opens a model. Weights are read where they lie; a model of the hub that is not in Hugging Face's cache is downloaded
-   * into it.
+   * Opens a model. Weights are read directly from their files; a hub model that is not in Hugging Face's cache is
+   * downloaded into it.
    *
-   * @param model a directory, or an id of the hub such as `google/gemma-2-2b`
-   * @throws Refusal where there is no such model, it is not supported, or a file is missing or broken; UsageRefusal for an
-   *   option that does not fit
+   * @param model a directory, or a hub id such as `google/gemma-2-2b`
+   * @throws Refusal if there is no such model, it is not supported, or a file is missing or damaged; UsageRefusal for
+   * an invalid option
    */
   static async fromPretrained(model: string, options: ModelOptions = {}): Promise<HookedTransformer> {
     const source = checkedOptions(model, options);
@@ -112,24 +112,24 @@ export class HookedTransformer {
   /**
    * The tokens of a text.
    *
-   * @param prependBos begin with BOS; by default as the model was opened
+   * @param prependBos begin with BOS; by default as when the model was opened
    */
   toTokens(text: string, prependBos = this.session.model.tokenizer.prependBos): Int32Array {
     return Int32Array.from(promptTokens(this.session.withBos(prependBos), text));
   }
 
-  /** Each token as text; bytes that are not text by their number, `<0xE2>`. */
+  /** The text of each token; invalid UTF-8 as hexadecimal bytes, `<0xE2>`. */
   toStrTokens(input: string | ArrayLike<number>): string[] {
     const tokens = typeof input === 'string' ? this.toTokens(input) : input;
     return Array.from(tokens, (id) => this.shown[id] ?? `<token ${id}>`);
   }
 
   /**
-   * Runs the model over a text and keeps what stands at hook points. Only the layers up to the deepest of them run.
+   * Runs the model on a text and returns the values at hook points. Only the layers up to the deepest hook are run.
    *
-   * @param input a text, or its tokens
+   * @param input a text, or its token ids
    * @param hooks names or patterns (`blocks.*.hook_resid_post`)
-   * @throws Refusal where there is no such hook, the text is longer than the model's positions, or values are not finite
+   * @throws Refusal if there is no such hook, the text is longer than the model's positions, or values are not finite
    */
   async runWithCache(input: string | ArrayLike<number>, hooks: string | readonly string[]): Promise<CachedRun> {
     const { config } = this.session.model.checkpoint;
@@ -138,7 +138,7 @@ export class HookedTransformer {
     const tokens = typeof input === 'string' ? this.toTokens(input) : this.checkedTokens(input);
     if (tokens.length > config.maxContext) {
       throw new Refusal(
-        `The text has ${tokens.length} tokens, and the model ${config.maxContext} positions.`,
+        `The text has ${tokens.length} tokens, but the model has only ${config.maxContext} positions.`,
         'Shorten the text.',
         'lm/context-too-long',
       );
@@ -151,19 +151,19 @@ export class HookedTransformer {
   /**
    * Continues a prompt.
    *
-   * @throws Refusal where prompt and continuation have more tokens than the model has positions
-   * @throws Interrupted where `signal` was aborted
+   * @throws Refusal if prompt and continuation have more tokens than the model has positions
+   * @throws Interrupted if `signal` was aborted
    */
   generate(prompt: string, options: GenerateOptions = {}): Promise<GeneratedText> {
     return this.session.inTurn(() => generateText(this.session, prompt, options));
   }
 
   /**
-   * Continues a prompt without and with features of SAEs changed; nothing else differs.
+   * Continues a prompt with and without changes of SAE features; nothing else differs.
    *
-   * @param changes at most one per feature; of one SAE or several
-   * @throws Refusal where an SAE belongs to another model or hook, has no such feature, or logits are not finite
-   * @throws Interrupted where `signal` was aborted
+   * @param changes at most one per feature, of one or several SAEs
+   * @throws Refusal if an SAE belongs to another model or hook, has no such feature, or logits are not finite
+   * @throws Interrupted if `signal` was aborted
    */
   steer(
     prompt: string,
@@ -175,19 +175,19 @@ export class HookedTransformer {
     );
   }
 
-  /** Releases what is in memory; a later call opens it again. */
+  /** Frees the model's memory; a later call opens it again. */
   close(): Promise<void> {
     return this.session.inTurn(() => this.session.release());
   }
 
-  /** @throws Refusal where a number is no token of the model, or there is none */
+  /** @throws Refusal if an id is not a token of the model, or there are no ids */
   private checkedTokens(input: ArrayLike<number>): Int32Array {
     const numbers = Array.from(input);
     const wrong = numbers.find((id) => !Number.isInteger(id) || id < 0 || id >= this.cfg.dVocab);
     if (numbers.length > 0 && wrong === undefined) return Int32Array.from(numbers);
     throw new Refusal(
-      wrong === undefined ? 'There are no tokens.' : `${wrong} is not one of the model's ${this.cfg.dVocab} tokens.`,
-      'Give a text, or what toTokens returns.',
+      wrong === undefined ? 'No tokens given.' : `${wrong} is not one of the model's ${this.cfg.dVocab} tokens.`,
+      'Give a text, or the result of toTokens.',
       'library/wrong-tokens',
     );
   }

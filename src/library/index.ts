@@ -1,9 +1,9 @@
 /**
- * What sae-pipe is to a program: a model's activations, stores of them, SAEs, and what can be done with the three. The
- * names are those of TransformerLens and SAELens, in camel case.
+ * The library interface of sae-pipe: model activations, stores of them, SAEs, and operations on these three. Names are
+ * those of TransformerLens and SAELens, in camel case.
  *
- * What is exported here follows semantic versioning: before 1.0.0, a minor version may change it, and the changelog says
- * so; a patch never does. Nothing else of the package is public.
+ * Exports follow semantic versioning: before 1.0.0, a minor version may change them, as noted in the changelog; a patch
+ * never does. Nothing else in the package is public.
  *
  * @module
  */

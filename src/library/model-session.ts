@@ -13,20 +13,20 @@ import type { SAE } from './sae.js';
 interface SessionSettings {
   readonly placement: Placement;
   readonly threads: number;
-  /** Whether texts begin with BOS, where the caller said so; it then goes before what an SAE was trained with. */
+  /** Whether texts begin with BOS, if the caller said so; takes precedence over an SAE's training. */
   readonly prependBos: boolean | undefined;
 }
 
-/** Tokens that an open pass has room for, at least; more are a power of two, so that the next text finds one open. */
+/** Min tokens that a graph has room for; larger graphs use powers of two, so that the next text can reuse them. */
 const LEAST_ROOM = 32;
 
-/** A key of what is open, and it. */
+/** An open session and its key. */
 interface Keyed<T> {
   readonly key: string;
   readonly opened: T;
 }
 
-/** What is open of a model: of each kind of graph the one that was used last. */
+/** Open sessions of a model: the most recently used one for each kind of graph. */
 export class ModelSession {
   private pass: Keyed<ForwardPass> | undefined;
   private stepper: Keyed<Stepper> | undefined;
@@ -40,10 +40,10 @@ export class ModelSession {
     readonly settings: SessionSettings,
   ) {}
 
-  /** Does `work` when all before it is done: what is open is for one at a time. */
+  /** Runs `work` after all earlier work: an open session handles one call at a time. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.before.then(work);
-    // What it came to is the caller's, and not kept.
+    // Its result belongs to the caller, and is not kept.
     this.before = turn.then(
       () => {},
       () => {},
@@ -52,15 +52,15 @@ export class ModelSession {
   }
 
   /**
-   * The values of hooks at every token, by name; to be called in turn.
+   * The values of hooks at every token, by name. Calls must not overlap.
    *
-   * @throws Refusal where a value is not finite
+   * @throws Refusal if a value is not finite
    */
   async read(tokens: Int32Array, hooks: readonly Hook[]): Promise<Map<string, Activations>> {
     const { maxContext } = this.model.checkpoint.config;
     const room = Math.min(maxContext, 2 ** Math.ceil(Math.log2(Math.max(LEAST_ROOM, tokens.length))));
     const pass = await this.passFor(hooks, room);
-    // What follows a token does not change it: what is filled up gives no rows.
+    // Causal attention: padding after the tokens does not change them, and gives no rows.
     const padded: Context = {
       index: 0,
       tokens: Int32Array.from({ length: room }, (_, i) => tokens[i] ?? tokens[0]!),
@@ -86,9 +86,9 @@ export class ModelSession {
   }
 
   /**
-   * What continues texts of up to `longest` tokens with these SAEs in the model; to be called in turn.
+   * The session for texts of up to `longest` tokens with these SAEs in the model. Calls must not overlap.
    *
-   * @param errorTerm does what the SAEs do not reconstruct stay?
+   * @param errorTerm whether to keep what the SAEs do not reconstruct
    */
   async stepperFor(longest: number, saes: readonly SAE[], errorTerm: boolean): Promise<Stepper> {
     const room = Math.min(this.model.checkpoint.config.maxContext, 2 ** Math.ceil(Math.log2(longest)));
@@ -105,7 +105,7 @@ export class ModelSession {
     return opened;
   }
 
-  /** @throws Refusal where the SAE belongs to another model or hook */
+  /** @throws Refusal if the SAE belongs to another model or hook */
   fit(sae: SAE): Promise<Candidate> {
     const { name, files, options, cfg } = sae;
     const { checkpoint } = this.model;
@@ -117,9 +117,9 @@ export class ModelSession {
   }
 
   /**
-   * Whether a text that these SAEs read begins with BOS: as the caller said, or else as they were trained.
+   * Whether a text for these SAEs begins with BOS: as the caller said, otherwise as in training.
    *
-   * @throws Refusal where they disagree, and the caller did not say
+   * @throws Refusal if they disagree and the caller did not say
    */
   bosFor(saes: readonly Candidate[]): boolean {
     const { model, settings } = this;
@@ -130,15 +130,15 @@ export class ModelSession {
   }
 
   /**
-   * The model, its texts begun with BOS or not.
+   * The model, with or without BOS at the beginning of its texts.
    *
-   * @throws Refusal where its tokenizer has no BOS to begin with
+   * @throws Refusal if BOS is required but its tokenizer has none
    */
   withBos(prependBos: boolean): TextModel {
     const { tokenizer, directory } = this.model;
     if (prependBos && tokenizer.bosTokenId < 0) {
       throw new Refusal(
-        `The tokenizer in ${directory} has no BOS token, and texts are to begin with it.`,
+        `The tokenizer in ${directory} has no BOS token, with which texts should begin.`,
         'Open the model with prependBos: false.',
         'corpus/other-tokenizer',
       );

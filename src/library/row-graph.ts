@@ -1,18 +1,18 @@
 import { onnxRuntime, openSession, type Session, type SessionOptions } from '../onnx/session.js';
 import { Activations } from './activations.js';
 
-/** What a graph over rows takes and gives, by name: float32 [rows, width] each. */
+/** Inputs and outputs of a graph over rows, by name: float32 [rows, width] each. */
 interface RowGraphForm {
   readonly input: string;
   readonly outputs: Readonly<Record<string, number>>;
 }
 
-/** Entries of one output that exist at a time: 64 MiB in float32. */
+/** Max entries of one output held at a time: 64 MiB in float32. */
 const CHUNK = 2 ** 24;
 
-/** A graph that computes each row by itself, open; rows go through it in chunks. */
+/** An open session of a graph that computes rows independently; rows are processed in chunks. */
 export class RowGraph {
-  /** Done when all that was asked for is. */
+  /** Resolves once all requested work is done. */
   private before: Promise<unknown> = Promise.resolve();
 
   private constructor(
@@ -27,7 +27,7 @@ export class RowGraph {
   /**
    * Outputs of chunks of rows, in order.
    *
-   * @param take is given a chunk's outputs by name, and the number of its first row
+   * @param take called with a chunk's outputs by name, and the number of its first row
    */
   each(x: Activations, take: (outputs: Readonly<Record<string, Activations>>, first: number) => void): Promise<void> {
     const work = this.inChunks(x, take);
@@ -61,7 +61,7 @@ export class RowGraph {
     return whole;
   }
 
-  /** When nothing is computed any more. */
+  /** Resolves once nothing is running. */
   async release(): Promise<void> {
     await this.before;
     await this.session.release();

@@ -1,19 +1,19 @@
 import { type Progress, type StopRequest, silent } from '../progress/progress.js';
 
-/** How a long call tells where it is, and is stopped. */
+/** Progress callbacks and cancellation of a long call. */
 export interface RunOptions {
-  /** Called with each line worth reading: remarks, warnings, results. Nothing is printed without it. */
+  /** Called with each log line: remarks, warnings, results. Nothing is printed without it. */
   readonly log?: (line: string) => void;
-  /** Called with units done so far, of how many, and what they are (`token`, `byte`, …). */
+  /** Called with the units done so far, the total, and the unit (`token`, `byte`, …). */
   readonly onProgress?: (done: number, total: number, unit: string) => void;
   /**
-   * Stops the call where nothing is lost, as Ctrl-C does on the command line: it rejects with `Interrupted`, whose
-   * message says what is on disk and how to continue.
+   * Stops the call at a point where nothing is lost, like Ctrl-C on the command line: it rejects with `Interrupted`,
+   * whose message says what is on disk and how to resume.
    */
   readonly signal?: AbortSignal;
 }
 
-/** What stages tell, as the caller wants to hear it. */
+/** Adapts the callbacks for stages. */
 export function progressOf({ log = () => {}, onProgress = () => {} }: RunOptions): Progress {
   let task = { total: 0, unit: '' };
   return {
@@ -29,7 +29,7 @@ export function progressOf({ log = () => {}, onProgress = () => {} }: RunOptions
   };
 }
 
-/** An abort as stages ask for it; SIGTERM is what a caller sends who ends a process in order. */
+/** Adapts an abort signal for stages; SIGTERM is the signal for ending a process properly. */
 export function stopOf({ signal }: RunOptions): StopRequest {
   return {
     get signal() {

@@ -5,7 +5,7 @@ import { decodeFeatures, forward, storedParameters } from '../sae/forward-graph.
 import type { SaeFiles } from '../sae/saelens.js';
 import { RowGraph } from './row-graph.js';
 
-// The graphs of an SAE by itself, its weights read where they lie.
+// The graphs of an SAE alone, with weights read directly from its file.
 
 /** x [rows, d_in] → f [rows, d_sae]. */
 function encode(sae: SaeFiles, options: SessionOptions): Promise<RowGraph> {
@@ -21,7 +21,7 @@ function reconstruct(sae: SaeFiles, options: SessionOptions): Promise<RowGraph> 
   return RowGraph.open(g.encode(), { input: 'x', outputs: { f: sae.dSae, xHat: sae.dOut } }, options);
 }
 
-/** f [rows, d_sae] → xHat [rows, d_out]; of an SAE whose reconstruction depends on f alone. */
+/** f [rows, d_sae] → xHat [rows, d_out]; for an SAE whose reconstruction depends on f alone. */
 function decode(sae: SaeFiles, options: SessionOptions): Promise<RowGraph> {
   const g = new GraphBuilder('decode');
   const f = g.input('f', 'float32', ['rows', sae.dSae]);
@@ -32,7 +32,7 @@ function decode(sae: SaeFiles, options: SessionOptions): Promise<RowGraph> {
 const GRAPHS = { encode, reconstruct, decode };
 type SaeGraphName = keyof typeof GRAPHS;
 
-/** The graphs of one SAE, each opened when it is first asked for. */
+/** The graphs of one SAE, each opened on first use. */
 export class SaeGraphs {
   private readonly open = new Map<SaeGraphName, Promise<RowGraph>>();
 

@@ -9,30 +9,30 @@ import { configFromOptions } from './stage-options.js';
 
 /** How an SAE is opened. */
 export interface SAEOptions extends RunOptions {
-  /** Ask nothing of the network; also `HF_HUB_OFFLINE=1`. */
+  /** Never use the network; also `HF_HUB_OFFLINE=1`. */
   readonly offline?: boolean;
   /** `cpu` (default), `cuda`, `cuda:N` or `webgpu`. */
   readonly device?: string;
   /** Threads per operator; all cores by default. */
   readonly threads?: number;
-  /** Its hook point, where its configuration names none. */
+  /** Its hook point, if its configuration names none. */
   readonly hookName?: string;
-  /** Use it in a model that it does not name as its own (of the same width). */
+  /** Allow another model (of the same width) than the one it was trained on. */
   readonly anyModel?: boolean;
 }
 
-/** What an SAE's configuration says, in the words of SAELens. */
+/** An SAE's configuration, with SAELens's names. */
 export interface SAEConfig {
   readonly architecture: ArchitectureName;
-  /** Width of what it reads. */
+  /** Width of its input. */
   readonly dIn: number;
-  /** Width of what it reconstructs: `dIn`, unless it is a transcoder. */
+  /** Width of its reconstruction: `dIn`, unless it is a transcoder. */
   readonly dOut: number;
-  /** Features. */
+  /** Number of features. */
   readonly dSae: number;
-  /** The hook point that it reads; undefined where none is named. */
+  /** Its input hook; undefined if none is given. */
   readonly hookName?: string;
-  /** Of a transcoder: the hook point that it reconstructs. */
+  /** For a transcoder: its output hook. */
   readonly hookNameOut?: string;
   readonly isTranscoder: boolean;
   readonly modelName?: string;
@@ -42,7 +42,7 @@ export interface SAEConfig {
   readonly prependBos?: boolean;
 }
 
-/** What an SAE makes of activations. */
+/** The output of an SAE. */
 export interface SAEOutput {
   /** f, [tokens, d_sae] */
   readonly features: Activations;
@@ -51,14 +51,14 @@ export interface SAEOutput {
 }
 
 /**
- * A sparse autoencoder or transcoder, opened from any layout that `--sae` takes: a directory of sae-pipe or SAELens,
+ * A sparse autoencoder or transcoder, opened from any layout accepted by `--sae`: a directory of sae-pipe or SAELens,
  * Gemma Scope, Llama Scope, Qwen Scope, dictionary_learning, sparsify or circuit-tracer, on disk or on the hub.
  */
 export class SAE {
   private readonly graphs: SaeGraphs;
 
   private constructor(
-    /** As it was named to `fromPretrained`. */
+    /** As named in `fromPretrained`. */
     readonly name: string,
     readonly cfg: SAEConfig,
     /** @internal */
@@ -70,10 +70,10 @@ export class SAE {
   }
 
   /**
-   * Opens an SAE; of the hub, only its files are downloaded, into Hugging Face's cache.
+   * Opens an SAE; from the hub, only its files are downloaded, into Hugging Face's cache.
    *
-   * @param reference a directory or file, `OWNER/REPO[@REVISION]/PATH` of the hub, or `RELEASE:ID` as SAELens names it
-   * @throws Refusal where there is no such SAE, it has no exact form here, or a weight is NaN or infinite
+   * @param reference a directory or file, `OWNER/REPO[@REVISION]/PATH` on the hub, or `RELEASE:ID` as in SAELens
+   * @throws Refusal if there is no such SAE, it cannot be represented exactly, or a weight is NaN or infinite
    */
   static async fromPretrained(reference: string, options: SAEOptions = {}): Promise<SAE> {
     const { offline, device, threads } = options;
@@ -87,11 +87,11 @@ export class SAE {
   }
 
   /**
-   * f, the activations of features.
+   * f, the feature activations.
    *
    * @param x raw activations of its hook, [tokens, d_in]
    * @returns [tokens, d_sae], dense; `topFeatures` needs less memory
-   * @throws Refusal where `x` has another width
+   * @throws Refusal if `x` has another width
    */
   async encode(x: Activations): Promise<Activations> {
     checkWidth(x, this.cfg.dIn, 'The activations');
@@ -99,12 +99,12 @@ export class SAE {
   }
 
   /**
-   * What features decode to.
+   * Decodes feature activations.
    *
    * @param features [tokens, d_sae]
    * @returns [tokens, d_out]
-   * @throws Refusal where the width differs, or the reconstruction depends on more than the features (a skip connection,
-   *   or activations that are normalised token by token): use `forward` there
+   * @throws Refusal if the width differs, or the reconstruction depends on more than the features (a skip connection,
+   * or per-token normalisation): use `forward` then
    */
   async decode(features: Activations): Promise<Activations> {
     checkWidth(features, this.cfg.dSae, 'The features');
@@ -121,10 +121,10 @@ export class SAE {
   }
 
   /**
-   * Features and reconstruction of activations, with normalisation and skip connection where it has them.
+   * Features and reconstruction of activations, including normalisation and skip connection if it has them.
    *
    * @param x raw activations of its hook, [tokens, d_in]
-   * @throws Refusal where `x` has another width
+   * @throws Refusal if `x` has another width
    */
   async forward(x: Activations): Promise<SAEOutput> {
     checkWidth(x, this.cfg.dIn, 'The activations');
@@ -133,8 +133,8 @@ export class SAE {
   }
 
   /**
-   * Reads the parameters, float32, row-major: W_enc [d_in, d_sae], W_dec [d_sae, d_out], b_dec [d_out], W_skip
-   * [d_out, d_in], all others [d_sae]. Which there are depends on the architecture.
+   * Reads the parameters, float32, row-major: W_enc [d_in, d_sae], W_dec [d_sae, d_out], b_dec [d_out], W_skip [d_out,
+   * d_in], all others [d_sae]. Which of them exist depends on the architecture.
    */
   async parameters(): Promise<Readonly<Partial<Record<ParameterName, Float32Array>>>> {
     return (await readSae(this.files)).parameters;
@@ -145,7 +145,7 @@ export class SAE {
     await (await this.graphs.get('encode')).each(x, ({ f }, first) => take(f!, first));
   }
 
-  /** Releases what is in memory; a later call opens it again. */
+  /** Frees the SAE's memory; a later call opens it again. */
   close(): Promise<void> {
     return this.graphs.release();
   }

@@ -4,7 +4,7 @@ import { loadConfig } from '../config/load.js';
 import type { STAGES, StageName } from '../config/stages.js';
 import { UsageRefusal } from '../errors/refusal.js';
 
-/** Options by the names of flags: dSae → d-sae. What is undefined is not given. */
+/** Options by flag name: dSae → d-sae. Undefined ones are not given. */
 export function flagsGiven(options: object): Record<string, unknown> {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   return Object.fromEntries(given.map(([key, value]) => [flagName(key), value]));
@@ -13,8 +13,8 @@ export function flagsGiven(options: object): Record<string, unknown> {
 /**
  * The configuration of a stage, with its defaults. Numbers and lists may be written as on the command line.
  *
- * @param named options that are not called as their flags are, by flag
- * @throws UsageRefusal for an option that does not exist, or a value that does not fit, naming it
+ * @param named options whose names differ from their flags, by flag
+ * @throws UsageRefusal for an unknown option or an invalid value, naming it
  */
 export function configFromOptions<S extends StageName>(
   stage: S,
@@ -27,13 +27,13 @@ export function configFromOptions<S extends StageName>(
 /**
  * Checks an option that is not a flag of a command.
  *
- * @throws UsageRefusal where it is not a whole number, or less than `least`
+ * @throws UsageRefusal if it is not an integer, or less than `least`
  */
 export function checkWhole(option: string, value: number, least: number): void {
   if (Number.isSafeInteger(value) && value >= least) return;
   throw new UsageRefusal(
-    `${option}: ${value} is not a whole number of at least ${least}.`,
-    'Give such a number, or leave it out.',
+    `${option}: ${value} is not an integer of at least ${least}.`,
+    'Give one, or omit it.',
     'config/wrong-value',
   );
 }

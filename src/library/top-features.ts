@@ -13,37 +13,37 @@ export interface FiringFeature {
   readonly activation: number;
 }
 
-/** One token of a text, and the features that fire there. */
+/** One token of a text, and its features. */
 export interface TokenFeatures {
   readonly token: number;
   readonly strToken: string;
   /**
-   * Was the SAE trained on such tokens? Not on BOS, on special tokens that were left out, nor on activations that are
-   * much longer than the median (attention sinks): these have no features here.
+   * Was the SAE trained on such tokens? Not on BOS, excluded special tokens, or activations much longer than the median
+   * (attention sinks): these have no features here.
    */
   readonly counted: boolean;
-  /** The strongest first. */
+  /** Strongest first. */
   readonly features: readonly FiringFeature[];
 }
 
 /** A feature over a whole text. */
 export interface FeatureOfText extends FiringFeature {
-  /** Where its activation is largest: a place in `tokens`. */
+  /** Position of its largest activation: an index into `tokens`. */
   readonly position: number;
 }
 
-/** What an SAE finds in a text. */
+/** An SAE's features in a text. */
 export interface TopFeatures {
   readonly tokens: readonly TokenFeatures[];
-  /** The features with the largest activation anywhere in the text, the strongest first. */
+  /** The features with the largest activations anywhere in the text, strongest first. */
   readonly features: readonly FeatureOfText[];
 }
 
 /**
  * The features of an SAE that fire most strongly on a text: at each token, and anywhere in it.
  *
- * @param count features per token, and of the whole text, at most
- * @throws Refusal where the SAE belongs to another model or hook, or the text is longer than the model's positions
+ * @param count max features per token, and for the whole text
+ * @throws Refusal if the SAE belongs to another model or hook, or the text is longer than the model's positions
  */
 export async function topFeatures(
   model: HookedTransformer,
@@ -75,7 +75,7 @@ export async function topFeatures(
   };
 }
 
-/** Is an activation longer than those that the SAE was trained on? */
+/** Is an activation longer than those the SAE was trained on? */
 function longRow({ files }: SAE): (x: Float32Array) => boolean {
   const { max_activation_norm_multiple: multiple, median_activation_norm: median } = files.metadata;
   if (multiple === undefined || median === undefined) return () => false;
@@ -88,13 +88,13 @@ function rowsOf(x: Activations, rows: readonly number[]): Activations {
   return kept;
 }
 
-/** The strongest features at each token, and where each feature is strongest. */
+/** The strongest features at each token, and the position at which each feature is strongest. */
 class Strongest {
   readonly at = new Map<number, FiringFeature[]>();
   private readonly largest: Float32Array;
   private readonly position: Uint32Array;
 
-  /** @param positions of the rows that it is given */
+  /** @param positions of the given rows */
   constructor(
     dSae: number,
     private readonly positions: readonly number[],

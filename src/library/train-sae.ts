@@ -12,20 +12,20 @@ import { progressOf, type RunOptions, stopOf } from './run-options.js';
 import { SAE } from './sae.js';
 import { flagsGiven } from './stage-options.js';
 
-/** Activations in memory, and where they came from; cfg.json records it. */
+/** Activations in memory, and their origin, which cfg.json records. */
 export interface CollectedActivations {
-  /** Raw, [rows, d_in]; left alone while the SAE is trained. */
+  /** Raw, [rows, d_in]; must not be modified during training. */
   readonly activations: Activations;
   readonly hookName: string;
-  /** The model that they came from; without one, evaluation cannot check that it is the SAE's own. */
+  /** The model they come from; without it, evaluation cannot check that the SAE fits. */
   readonly model?: HookedTransformer;
-  /** Tokens per context; by default 1024, or what the model has. */
+  /** Tokens per context; by default 1024, or the model's longest. */
   readonly contextSize?: number;
-  /** Did contexts begin with BOS? By default as the model's do; rows at BOS should be left out. */
+  /** Do contexts begin with BOS? By default as for the model; rows at BOS should be left out. */
   readonly prependBos?: boolean;
 }
 
-/** Options of single architectures, which `sae-pipe train --help` explains. */
+/** Options specific to an architecture, explained in `sae-pipe train --help`. */
 export interface ArchitectureOptions {
   readonly k?: number;
   readonly kAux?: number;
@@ -42,7 +42,7 @@ export interface ArchitectureOptions {
   readonly preActLoss?: number;
 }
 
-/** Flags that say where activations come from. */
+/** Flags for the source of activations. */
 type SourceFlags = 'activations' | 'target' | 'model' | 'corpus' | 'hook' | 'hookOut' | 'revision';
 
 /**
@@ -50,18 +50,18 @@ type SourceFlags = 'activations' | 'target' | 'model' | 'corpus' | 'hook' | 'hoo
  * `arch`, `dSae` and `out` are required.
  */
 export interface TrainOptions extends Omit<z.input<typeof trainSchema>, SourceFlags>, ArchitectureOptions {
-  /** Store of what is to be reconstructed, where that is not the input: trains a transcoder. Not with an array. */
+  /** Store to reconstruct, if not the input: trains a transcoder. Not with an array. */
   readonly target?: string;
 }
 
 /**
- * Trains an SAE and writes it to `out`, as `sae-pipe train` does: a SAELens directory, its curve, and a checkpoint to
- * continue from.
+ * Trains an SAE and writes it to `out`, as `sae-pipe train` does: a SAELens directory, its training curve, and a
+ * checkpoint to resume from.
  *
  * @param from a store, its directory, or activations in memory
- * @returns the SAE, open
- * @throws Refusal for what a user can fix: its `code` tells which (docs/reference/refusals.md)
- * @throws Interrupted where `signal` was aborted; `resume: true` continues
+ * @returns the opened SAE
+ * @throws Refusal for a problem that a user can fix, identified by its `code` (docs/reference/refusals.md)
+ * @throws Interrupted if `signal` was aborted; `resume: true` continues
  */
 export async function trainSAE(
   from: ActivationsStore | string | CollectedActivations,
@@ -76,7 +76,7 @@ export async function trainSAE(
   }
   if (config.target !== undefined) {
     throw new UsageRefusal(
-      'A target is a store, and the activations are an array.',
+      'target is a store, but the activations are an array.',
       'Write both to stores with harvestActivations().',
       'train/target-alone',
     );

@@ -4,15 +4,15 @@ import type { HookOfBlock, HookSite } from './hooks.js';
 import type { ModelWriter } from './model-writer.js';
 
 /**
- * Hooks between the residual stream and attention's output by head. Attention takes a batch of contexts, so what
- * replaces a value there by several variants is folded into the batch, its other inputs are repeated, and its output
- * is unfolded again. Nothing is written where nothing is replaced.
+ * Hooks between the residual stream and attention's output by head. Attention works on a batch of contexts, so when a
+ * hook replaces a value by several variants, these are folded into the batch, the other inputs are repeated, and the
+ * output is unfolded again. Adds nothing to the graph if nothing is replaced.
  */
 export class AttentionHooks {
-  /** Calls the hook with values in float32; what replaces one is [variants × batch, context, width]. */
+  /** Calls the hook with values in float32; a replacement is [variants × batch, context, width]. */
   readonly hook: HookOfBlock;
   private readonly replaced = new Set<HookSite>();
-  /** int64 [1], how many variants there are; null: nothing was replaced. */
+  /** int64 [1], number of variants; null: nothing was replaced. */
   private variants: Value | null = null;
 
   constructor(
@@ -23,7 +23,7 @@ export class AttentionHooks {
     this.hook = Object.assign(
       (site: HookSite, value: Value) => {
         const returned = hook(site, value);
-        // A step of generation has no variants: what replaces a value has its shape.
+        // A generation step has no variants: a replacement has the value's shape.
         if (returned === value || writer.past) return returned;
         const folded = writer.foldVariants(returned, widths[site]!);
         this.variants ??= writer.times(folded, value);
@@ -34,7 +34,7 @@ export class AttentionHooks {
     );
   }
 
-  /** The value as the hook at `site` leaves it, in the precision of the products. */
+  /** The value returned by the hook at `site`, in the precision of the products. */
   between(site: HookSite, value: Value): Value {
     return this.hook.actsOn(site) ? this.writer.hookBetween(this.hook, site, value) : value;
   }
@@ -44,15 +44,17 @@ export class AttentionHooks {
     return sites.some((site) => this.replaced.has(site));
   }
 
-  /** A value [batch, context, width] repeated for each variant, where it does not follow from a replaced one at `sites`. */
+  /**
+   * A value [batch, context, width] repeated for each variant, unless it depends on a value replaced at one of `sites`.
+   */
   even(value: Value, width: number, ...sites: readonly HookSite[]): Value {
     return this.variants === null || this.has(...sites) ? value : this.writer.repeat(value, this.variants, width);
   }
 
   /**
-   * Attention's output by head, [variants, batch, context, width] where there are variants.
+   * Attention's output by head, [variants, batch, context, width] if there are variants.
    *
-   * @param layer whose keys and values these are
+   * @param layer layer whose keys and values are used
    */
   attend(form: AttentionForm, shape: AttentionShape, inputs: AttentionInputs, layer: number): Value {
     const { writer } = this;
@@ -63,7 +65,7 @@ export class AttentionHooks {
     return writer.narrow(writer.past.attention(shape, wide, layer));
   }
 
-  /** [variants × batch, context, width] → [variants, batch, context, width], where there are variants. */
+  /** [variants × batch, context, width] → [variants, batch, context, width], if there are variants. */
   private unfold(value: Value, width: number): Value {
     if (this.variants === null) return value;
     const { g, context } = this.writer;

@@ -5,8 +5,8 @@ import type { Precision } from './placement.js';
 
 /**
  * How attention is computed. Chunks of queries are the fastest on the CPU (docs/explanation/benchmarks.md).
- * GroupQueryAttention has flash kernels on CUDA, for half precision and heads of at most 256 only, and everywhere takes
- * only head sizes that are multiples of 8.
+ * GroupQueryAttention has flash kernels on CUDA, but only in half precision with heads of at most 256, and everywhere
+ * requires head sizes that are multiples of 8.
  */
 export type AttentionForm = 'chunks' | 'GroupQueryAttention' | 'Attention';
 
@@ -17,7 +17,7 @@ export function attentionForm(device: Device, precision: Precision, headDim: num
   return kernel && fits ? 'GroupQueryAttention' : 'Attention';
 }
 
-/** What attention of one layer is computed from. */
+/** Inputs of one layer's attention. */
 export interface AttentionInputs {
   /** [batch, context, heads × headDim], rotated. */
   readonly q: Value;
@@ -25,7 +25,7 @@ export interface AttentionInputs {
   readonly k: Value;
   readonly v: Value;
   readonly context: number;
-  /** Tokens seen, the own one included; null: all before it. */
+  /** Attention window including the current token; null: full causal attention. */
   readonly window: number | null;
 }
 
@@ -55,7 +55,8 @@ export function attention(g: GraphBuilder, form: AttentionForm, shape: Attention
     const masked = local === null ? [q, k, v] : [q, k, v, nearerThan(g, local, context)];
     return g.op('Attention', masked, { is_causal: 1, q_num_heads: heads, ...shared });
   }
-  // It is made for generation, hence the lengths: every context has its last key at context − 1, and there is no past.
+  // It is made for generation, hence the lengths: the last key of every context is at context − 1, and there is no
+  // past.
   const batch = g.op('Shape', [q], { start: 0, end: 1 });
   const lastKeys = g.cast(g.op('Expand', [g.int(context - 1), batch]), 'int32');
   const total = g.cast(g.int(context), 'int32');
@@ -70,11 +71,11 @@ function nearerThan(g: GraphBuilder, window: number, context: number): Value {
   return g.op('Less', [distance, g.int(window)]);
 }
 
-/** Queries a chunk, at least; a context has at most `MOST_CHUNKS` of them, so that the graph stays small. */
+/** Min queries per chunk; a context has at most `MOST_CHUNKS` of them, so that the graph stays small. */
 const QUERY_CHUNK = 128;
 const MOST_CHUNKS = 16;
 
-/** Queries [first, last) with the keys [firstKey, last) that any of them sees. */
+/** Queries [first, last) with the keys [firstKey, last) that they attend to. */
 interface QueryChunk {
   readonly first: number;
   readonly last: number;
@@ -82,8 +83,8 @@ interface QueryChunk {
 }
 
 /**
- * Causal attention by chunks of queries, each against the keys that it can see and no others: half of the products of
- * whole causal attention, fewer with a window. What a chunk sees in part is masked.
+ * Causal attention by chunks of queries, each only against the keys it can attend to: half of the products of full
+ * causal attention, fewer with a window. Keys visible to only part of a chunk are masked.
  */
 function chunkedAttention(g: GraphBuilder, shape: AttentionShape, inputs: AttentionInputs): Value {
   const chunks = chunksOf(inputs.context, inputs.window);
@@ -124,7 +125,7 @@ function byOperator(
   return g.concat(parts, 1);
 }
 
-/** The same written out: ONNX Runtime's operators compute the tanh of a cap one by one, Tanh itself by SIMD. */
+/** The same written out: ONNX Runtime's operators compute the tanh of a cap one by one, Tanh itself uses SIMD. */
 function byProducts(
   g: GraphBuilder,
   shape: AttentionShape,
@@ -154,7 +155,7 @@ function byProducts(
   return g.reshape(g.op('Transpose', [g.concat(parts, 3)], { perm: [0, 3, 1, 2, 4] }), -1, context, heads * headDim);
 }
 
-/** bool [queries, keys]: true where key j ≤ query i, and less than `window` before it. ONNX Runtime computes it once. */
+/** bool [queries, keys]: true if key j ≤ query i and i − j < `window`. ONNX Runtime computes it once. */
 function visible(g: GraphBuilder, { first, last, firstKey }: QueryChunk, window: number | null): Value {
   const range = (from: number) => g.op('Range', [g.int(from), g.int(last), g.int(1)]);
   const distance = g.sub(g.reshape(range(first), -1, 1), g.reshape(range(firstKey), 1, -1));

@@ -16,25 +16,25 @@ import { ModelWriter } from './model-writer.js';
 import type { Past } from './past.js';
 import type { Placement } from './placement.js';
 
-/** A Hugging Face checkpoint on disk: its configuration and where each tensor lies. No weight has been read. */
+/** A Hugging Face checkpoint on disk: its configuration and the location of each tensor. No weight has been read. */
 export interface Checkpoint {
   readonly directory: string;
-  /** Last part of the directory's path; goes into manifests and SAE metadata. */
+  /** Last component of the directory's path; recorded in manifests and SAE metadata. */
   readonly name: string;
   readonly config: ModelConfig;
-  /** The language model's tensors by the names of its family, without prefix. */
+  /** The language model's tensors by their family's names, without prefix. */
   readonly tensors: ReadonlyMap<string, TensorLocation>;
-  /** Identifies the model wherever it lies; see safetensors/fingerprint.ts. */
+  /** Identifies the model regardless of its location; see safetensors/fingerprint.ts. */
   readonly fingerprint: string;
   /**
-   * Graphs read the weights by themselves, and map them into memory.
+   * For graphs, which memory-map the weights themselves.
    *
-   * @throws Refusal where config.json or weights are no longer those that were opened
+   * @throws Refusal if config.json or weights have changed since they were opened
    */
   checkUnchanged(): Promise<void>;
 }
 
-/** Begins to write a model into a graph. */
+/** Starts building a model in a graph. */
 export function writeModel(
   g: GraphBuilder,
   { config, tensors }: Pick<Checkpoint, 'config' | 'tensors'>,
@@ -44,7 +44,7 @@ export function writeModel(
   return config.write(new ModelWriter(g, tensors, context, placement));
 }
 
-/** Begins to write a model that sees tokens one step at a time into the graph of `past`. */
+/** Starts building a model that processes tokens one step at a time in the graph of `past`. */
 export function writeStepModel(
   g: GraphBuilder,
   { config, tensors }: Pick<Checkpoint, 'config' | 'tensors'>,
@@ -60,7 +60,7 @@ const MOST_CONFIG = 2 ** 20;
 /**
  * Opens a checkpoint directory: config.json, and model.safetensors or shards with their index.
  *
- * @throws Refusal when a file is missing or broken, or a tensor the architecture needs is absent or of another shape
+ * @throws Refusal if a file is missing or damaged, or a required tensor is missing or of another shape
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const directory = resolve(path);
@@ -70,7 +70,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   );
   if (!isDirectory) {
     throw new Refusal(
-      `There is no model directory ${path}.`,
+      `The model directory ${path} does not exist.`,
       'Give a directory with config.json and model.safetensors.',
       'lm/no-directory',
     );
@@ -91,12 +91,12 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   };
 }
 
-/** What config.json and the headers of the weights say, and the files that say it. */
+/** config.json and the headers of the weights, and the files they come from. */
 async function readModel(directory: string) {
   const configPath = join(directory, 'config.json');
   const json = await readJsonFile(
     configPath,
-    [`There is no file ${configPath}.`, 'A model directory needs its config.json.', 'lm/no-config'],
+    [`${configPath} does not exist.`, 'A model directory needs its config.json.', 'lm/no-config'],
     'Download the file again.',
     MOST_CONFIG,
   );
@@ -106,40 +106,48 @@ async function readModel(directory: string) {
   return { config, tensors, paths: [configPath, ...weights.paths] };
 }
 
-/** Name of the model: org/name in a Hugging Face cache, whose directories are named by commit; else the directory's. */
+/**
+ * Name of the model: org/name in a Hugging Face cache, whose directories are named by commit; otherwise the
+ * directory's.
+ */
 function modelName(directory: string): string {
   const cached = /models--(.+?)--(.+?)\/snapshots\//.exec(`${directory}/`);
   return cached ? `${cached[1]}/${cached[2]}` : basename(directory);
 }
 
-const AGAIN = 'Download the whole checkpoint again.';
+const DOWNLOAD_AGAIN = 'Download the complete checkpoint again.';
 
-/** Bytes of an index, at most: it has a line for each tensor. */
+/** Max bytes of an index: it has one line per tensor. */
 const MOST_INDEX = 2 ** 22;
 
 const indexSchema = z.object({ weight_map: z.custom<object>((map) => map !== null && typeof map === 'object') });
 
-/** Which file holds which tensor; not by a schema, which takes seconds for a long list. */
+/** Maps tensors to files; validated without a schema, which takes seconds for a long list. */
 async function readMap(index: string): Promise<Map<string, string>> {
-  const json = await readJsonFile(index, [`There is no file ${index}.`, AGAIN], AGAIN, MOST_INDEX);
-  const entries = Object.entries(checkJson(indexSchema, json, index, AGAIN).weight_map);
+  const json = await readJsonFile(index, [`${index} does not exist.`, DOWNLOAD_AGAIN], DOWNLOAD_AGAIN, MOST_INDEX);
+  const entries = Object.entries(checkJson(indexSchema, json, index, DOWNLOAD_AGAIN).weight_map);
   const odd = entries.find(([, file]) => typeof file !== 'string');
-  if (odd) throw new Refusal(`${index}: weight_map.${odd[0]}: expected the name of a file.`, AGAIN, 'lm/broken-index');
+  if (odd)
+    throw new Refusal(
+      `${index}: weight_map.${odd[0]}: expected the name of a file.`,
+      DOWNLOAD_AGAIN,
+      'lm/broken-index',
+    );
   return new Map(entries);
 }
 
-/** The weights of a checkpoint: its files, in the order of their names, and every tensor of all of them. */
+/** The weights of a checkpoint: its files sorted by name, and all their tensors. */
 interface WeightFiles {
   readonly paths: readonly string[];
   readonly tensors: ReadonlyMap<string, TensorLocation>;
-  /** What to call them in messages: the file, or the index of the shards. */
+  /** Their name in messages: the file, or the index of the shards. */
   readonly label: string;
 }
 
 /**
- * Reads the headers of a checkpoint's weights: model.safetensors, or else the shards of model.safetensors.index.json.
+ * Reads the headers of a checkpoint's weights: model.safetensors, otherwise the shards of model.safetensors.index.json.
  *
- * @throws Refusal when a file is missing or broken, or the index names what is not there
+ * @throws Refusal if a file is missing or damaged, or the index names something missing
  */
 async function readWeightFiles(directory: string): Promise<WeightFiles> {
   const single = join(directory, WEIGHTS);
@@ -153,7 +161,7 @@ async function readWeightFiles(directory: string): Promise<WeightFiles> {
     if (saved !== null) return { paths: [saved], tensors: await readPthTensors(saved), label: saved };
     throw new Refusal(
       `${directory} has no ${WEIGHTS}.`,
-      `Download the whole checkpoint; shards need their ${WEIGHTS_INDEX}.`,
+      `Download the complete checkpoint; shards need their ${WEIGHTS_INDEX}.`,
       'lm/no-weights',
     );
   }
@@ -163,16 +171,17 @@ async function readWeightFiles(directory: string): Promise<WeightFiles> {
     if (!isShardName(name)) {
       throw new Refusal(
         `${index} names the file ${JSON.stringify(name)}, which is not a .safetensors file next to it.`,
-        AGAIN,
+        DOWNLOAD_AGAIN,
         'lm/unsafe-shard-name',
       );
     }
   }
-  if (names.length === 0) throw new Refusal(`${index} names no files.`, AGAIN, 'lm/broken-index');
+  if (names.length === 0) throw new Refusal(`${index} names no files.`, DOWNLOAD_AGAIN, 'lm/broken-index');
   const tensors = new Map<string, TensorLocation>();
   for (const name of names) {
     const path = join(directory, name);
-    if (!(await exists(path))) throw new Refusal(`${directory} lacks the shard ${name}.`, AGAIN, 'lm/no-shard');
+    if (!(await exists(path)))
+      throw new Refusal(`${directory} lacks the shard ${name}.`, DOWNLOAD_AGAIN, 'lm/no-shard');
     const shard = (await readSafetensorsHeader(path)).tensors;
     for (const [tensor, file] of map) {
       if (file !== name) continue;
@@ -180,7 +189,7 @@ async function readWeightFiles(directory: string): Promise<WeightFiles> {
       if (!location)
         throw new Refusal(
           `${path} lacks the tensor ${tensor} that ${WEIGHTS_INDEX} places there.`,
-          AGAIN,
+          DOWNLOAD_AGAIN,
           'lm/no-tensor',
         );
       tensors.set(tensor, location);
@@ -189,7 +198,7 @@ async function readWeightFiles(directory: string): Promise<WeightFiles> {
   return { paths: names.map((name) => join(directory, name)), tensors, label: index };
 }
 
-/** The one file of torch.save in a directory, if there is one: a .pth or .pt, or Hugging Face's pytorch_model.bin. */
+/** The single torch.save file in a directory, if any: a .pth or .pt, or Hugging Face's pytorch_model.bin. */
 async function torchFile(directory: string): Promise<string | null> {
   const names = (await readdir(directory)).filter((name) => /\.(pth|pt)$/.test(name) || name === 'pytorch_model.bin');
   // TransformerLens keeps those of earlier steps next to the last.
@@ -197,8 +206,8 @@ async function torchFile(directory: string): Promise<string | null> {
   const [only, other] = last.length === 1 ? last : names;
   if (only !== undefined && other !== undefined) {
     throw new Refusal(
-      `${directory} has several files of torch.save (${only}, ${other}).`,
-      'Leave the one that is meant, or convert it to safetensors.',
+      `${directory} has several torch.save files (${only}, ${other}).`,
+      'Keep only the right one, or convert it to safetensors.',
       'lm/no-weights',
     );
   }
@@ -208,12 +217,13 @@ async function torchFile(directory: string): Promise<string | null> {
 const REMEDY = 'config.json and weights must be of one checkpoint.';
 
 /**
- * The language model's tensors among all of a checkpoint, by name without prefix. Other parts (a vision tower) are left
- * out; a tensor within the language model that its architecture does not have is refused: it would have done something.
+ * The language model's tensors among all of a checkpoint, by name without prefix. Other parts (a vision tower) are
+ * ignored; a tensor within the language model that its architecture does not have is refused, since it would have had
+ * an effect.
  *
- * @param found every tensor of the checkpoint, by its name there
+ * @param found all tensors of the checkpoint, by their name there
  * @param path where they come from, for messages
- * @throws Refusal when one is missing, unexpected, or of another shape or element type
+ * @throws Refusal if one is missing, unexpected, or of another shape or element type
  */
 function languageModelTensors(
   found: ReadonlyMap<string, TensorLocation>,

@@ -8,13 +8,13 @@ import { findHookAmong, type Hook } from './hooks.js';
 
 type PossibleModel = Partial<Pick<ModelSource, 'model'>> & Omit<ModelSource, 'model'>;
 
-/** Names of the model's hooks. Without a model, patterns stand for nothing. */
+/** Names of the model's hooks. Without a model, patterns match nothing. */
 const namesOf = (source: PossibleModel, stop: StopRequest) => async () =>
   source.model === undefined
     ? []
     : (await modelHooks({ ...source, model: source.model }, stop)).map(({ name }) => name);
 
-/** A configuration with the hooks that its patterns and lists stand for. */
+/** A configuration with its hook patterns and lists expanded. */
 export async function withHooks<C extends PossibleModel & { hook?: string[] | undefined }>(
   config: C,
   stop: StopRequest,
@@ -34,7 +34,7 @@ export async function withOneHook<C extends PossibleModel & { hook?: string | un
   return { ...config, hook: await expandOneHook(hook, namesOf(config, stop)) };
 }
 
-/** The hook points of a model, a line each: name and width. */
+/** The hook points of a model, one per line: name and width. */
 export async function hookTable(
   config: ModelSource & { readonly hook?: readonly string[]; readonly json: boolean },
   stop: StopRequest,
@@ -47,20 +47,19 @@ export async function hookTable(
   return textTable(hooks.map(({ name, width }) => [name, String(width)])).join('\n');
 }
 
-/** May a name stand for several hooks? `*` is any text. */
+/** May a name match several hooks? `*` matches any text. */
 const isPattern = (name: string): boolean => name.includes('*');
 
-/** Hooks as they were given, lists with commas split, each once. */
+/** Hooks as given, with comma-separated lists split and duplicates removed. */
 function splitHooks(given: readonly string[]): string[] {
   return [...new Set(given.flatMap((one) => one.split(',').map((name) => name.trim())))];
 }
 
 /**
- * The names that patterns stand for, in the order of `names`; what is not a pattern stays as it is, to be checked where the
- * model is opened.
+ * Expands patterns, in the order of `names`; plain names are returned unchanged, and checked when the model is opened.
  *
- * @param given names, patterns (`blocks.*.hook_resid_post`) and lists of both with commas
- * @param names every name there is; asked for only where there is a pattern
+ * @param given names, patterns (`blocks.*.hook_resid_post`) and comma-separated lists of both
+ * @param names all names; called only if there is a pattern
  * @returns each name once
  * @throws UsageRefusal for a pattern that no name matches, and for an empty name in a list
  */
@@ -71,7 +70,7 @@ export async function expandHooks(
   const split = splitHooks(given);
   if (split.includes('')) {
     throw new UsageRefusal(
-      `--hook "${given.join(' ')}" has an empty name in it.`,
+      `--hook "${given.join(' ')}" contains an empty name.`,
       'Separate names by single commas.',
       'lm/empty-hook',
     );
@@ -81,13 +80,13 @@ export async function expandHooks(
   return [...new Set(split.flatMap((name) => (isPattern(name) ? matching(name, all) : [name])))];
 }
 
-/** The same where exactly one hook is meant. */
+/** The same if exactly one hook is required. */
 export async function expandOneHook(given: string, names: () => Promise<readonly string[]>): Promise<string> {
   const found = await expandHooks([given], names);
   if (found.length === 1) return found[0]!;
   throw new UsageRefusal(
-    `--hook ${given} stands for ${found.length} hooks (${abridged(found)}), and one is needed.`,
-    'Name one hook.',
+    `--hook ${given} matches ${found.length} hooks (${abridged(found)}), but exactly one is needed.`,
+    'Give one hook.',
     'lm/several-hooks',
   );
 }
@@ -95,16 +94,16 @@ export async function expandOneHook(given: string, names: () => Promise<readonly
 function matching(pattern: string, names: readonly string[]): string[] {
   const found = names.filter((name) => matches(name, pattern.split('*')));
   if (found.length > 0) return found;
-  // The site is what may be misspelt; the layer is the star.
+  // The site may be misspelt; the layer is the star.
   const layers = names.map((name) => name.replace(/\d+/, '*'));
   throw new UsageRefusal(
     `No hook matches ${pattern}.`,
-    didYouMean(pattern, [...new Set(layers)]) ?? `There are ${abridged(names)}.`,
+    didYouMean(pattern, [...new Set(layers)]) ?? `The hooks are ${abridged(names)}.`,
     'lm/no-hook',
   );
 }
 
-/** Does a name begin with the first part, end with the last, and have the others between, one after another? */
+/** Does a name begin with the first part, end with the last, and contain the others in between, in order? */
 function matches(name: string, parts: readonly string[]): boolean {
   const [first, last] = [parts[0]!, parts.at(-1)!];
   const end = name.length - last.length;
@@ -122,11 +121,11 @@ const abridged = (names: readonly string[]) =>
   names.length > 4 ? `${names.slice(0, 2).join(', ')}, …, ${names.at(-1)}` : names.join(', ');
 
 /**
- * Every hook point of what `--model` names, first layer first, from its config.json alone: no weights are needed, and
- * of a model of the hub nothing else is downloaded.
+ * Every hook point of `--model`, first layer first, from its config.json alone: no weights are needed, and nothing else
+ * of a hub model is downloaded.
  *
  * @param settings of the hub, read from the environment by default
- * @throws Refusal when there is no such model, or its family is not supported
+ * @throws Refusal if there is no such model, or its family is not supported
  */
 export async function modelHooks(
   source: ModelSource,

@@ -7,34 +7,34 @@ import { type Activation, FinalNorm, gatedMlp, headNorm, hookedRmsNorm, normWeig
 import type { ModelWriter } from './model-writer.js';
 import { type Rope, Rotary, ropeShape } from './rope.js';
 
-// The decoder that Gemma 1 to 3, Llama, Qwen and Mistral share: RMS norms, rotary attention with grouped queries, and a
-// gated MLP; its tensors by Hugging Face's names. What a family has and another has not is a DecoderForm.
+// The decoder shared by Gemma 1 to 3, Llama, Qwen and Mistral: RMS norms, rotary grouped-query attention, and a gated
+// MLP; tensors have Hugging Face's names. DecoderForm describes the differences between families.
 
-/** What one family's decoder does otherwise than another's. */
+/** Differences between the families' decoders. */
 export interface DecoderForm {
-  /** The family and its generation, as its papers call it. */
+  /** The family and its generation, named as in its papers. */
   readonly name: string;
   /** Norm weights are stored as offsets from 1. */
   readonly normOffset: boolean;
   /** Name of the norm before the MLP. */
   readonly mlpNorm: 'post_attention_layernorm' | 'pre_feedforward_layernorm';
-  /** Attention's and the MLP's outputs are normalised, too, before they are added to the residual stream. */
+  /** Attention's and the MLP's outputs are also normalised before they are added to the residual stream. */
   readonly postNorms: boolean;
-  /** Queries and keys are normalised by head before they are rotated. */
+  /** Queries and keys are normalised per head before rotation. */
   readonly qkNorms: boolean;
   readonly activation: Activation;
   /** Embeddings are multiplied by √hidden. */
   readonly scaledEmbedding: boolean;
 }
 
-/** What attention does in one layer. */
+/** Attention settings of one layer. */
 export interface LayerAttention {
-  /** Tokens it sees, its own included; null: all before it. */
+  /** Attention window including the current token; null: full causal attention. */
   readonly window: number | null;
   readonly rope: Rope;
 }
 
-/** What of config.json shapes the graph, in one spelling. */
+/** Settings of config.json that determine the graph, in one notation. */
 export interface DecoderNumbers extends AttentionShape {
   readonly form: DecoderForm;
   readonly layers: number;
@@ -44,7 +44,7 @@ export interface DecoderNumbers extends AttentionShape {
   readonly vocabulary: number;
   readonly maxContext: number;
   readonly rmsNormEps: number;
-  /** Logits become cap · tanh(logit / cap); null: they stay as they are. */
+  /** Logits become cap · tanh(logit / cap); null: no soft-cap. */
   readonly logitSoftcap: number | null;
   /** One entry per layer. */
   readonly attention: readonly LayerAttention[];
@@ -57,7 +57,7 @@ export interface DecoderNumbers extends AttentionShape {
 
 export type DecoderConfig = ModelConfig & DecoderNumbers;
 
-/** A model's description, made of its numbers. */
+/** Builds a model's description from its settings. */
 export function decoderOf<N extends DecoderNumbers>(numbers: N, bos: BosPolicy): ModelConfig & N {
   const { layers, hidden, heads, kvHeads, headDim, mlp } = numbers;
   const block = hidden * (2 * (heads + kvHeads) * headDim + 3 * mlp);
@@ -85,7 +85,7 @@ export function decoderOf<N extends DecoderNumbers>(numbers: N, bos: BosPolicy):
     costs: {
       blocks: Array.from({ length: layers }, () => block),
       widest: mlp,
-      // The residual stream and its norm, next to attention (q, k, v, the scores) or the MLP (gate, up, their product).
+      // The residual stream and its norm, plus attention (q, k, v, the scores) or the MLP (gate, up, their product).
       alive: (context) => 2 * hidden + Math.max((heads + 2 * kvHeads) * headDim + heads * context, 3 * mlp),
     },
     shape: shapeOf(numbers),
@@ -96,7 +96,7 @@ export function decoderOf<N extends DecoderNumbers>(numbers: N, bos: BosPolicy):
   return config;
 }
 
-/** What of config.json changes what the model computes, in one order. */
+/** The settings that affect the model's output, in a fixed order. */
 function shapeOf(c: DecoderNumbers): string {
   const sizes = [c.layers, c.hidden, c.heads, c.kvHeads, c.headDim, c.mlp, c.vocabulary];
   const constants = [c.rmsNormEps, c.attentionScale, c.attentionSoftcap, c.logitSoftcap, c.tiedHead, c.bosTokenId];
@@ -104,9 +104,10 @@ function shapeOf(c: DecoderNumbers): string {
   return JSON.stringify([c.form.name, sizes, constants, layers]);
 }
 
-/** Names that Gemma's, Llama's and Qwen's files share. */
+/** Tensor names common to Gemma, Llama and Qwen. */
 export const DECODER_NAMES: TensorNames = {
-  // Over the years: the causal models, the image-and-text models saved since transformers 4.52 and before, and bare
+  // Prefixes over the years: causal models, image-and-text models saved since and before transformers 4.52, and bare
+  // language models.
   // language models.
   prefixes: ['model.', 'model.language_model.', 'language_model.model.', 'language_model.', ''],
   anchor: 'embed_tokens.weight',
@@ -190,7 +191,7 @@ class DecoderGraph implements ModelGraph {
     return added && this.unembed(g.mul(added, normWeight(writer, 'norm.weight', this.rms)), g);
   }
 
-  /** Logits before their cap. */
+  /** Logits before their soft-cap. */
   private unembed(hidden: Value, body: GraphBuilder): Value {
     const { writer } = this;
     const matrix = this.config.tiedHead ? 'embed_tokens.weight' : 'lm_head.weight';
@@ -198,7 +199,7 @@ class DecoderGraph implements ModelGraph {
     return writer.wide(body.matmul(writer.narrow(hidden, body), unembedding, { transB: true }), body);
   }
 
-  /** Directions at a site of a block as they are added to the residual stream; null where no linear path leads there. */
+  /** Directions at a site of a block as added to the residual stream; null if there is no linear path. */
   private addedToResidual(weights: string, site: Hook['site'], directions: Value): Value | null {
     const { writer } = this;
     const projected = (matrix: string, norm: string) => {
@@ -212,7 +213,7 @@ class DecoderGraph implements ModelGraph {
     return null;
   }
 
-  /** Where embeddings are scaled by √hidden, transformers rounds that factor to the model's precision, so do we. */
+  /** If embeddings are scaled by √hidden, transformers rounds that factor to the model's precision, and so do we. */
   private embed(tokens: Value): Value {
     const { writer, config } = this;
     const { g } = writer;
@@ -234,7 +235,7 @@ class DecoderGraph implements ModelGraph {
     const z = writer.hookBetween(hook, 'attn.hook_z', attended);
     const out = `${weights}.self_attn.o_proj`;
     const headsOut = writer.wide(writer.linear(z, `${out}.weight`, biases.out ? `${out}.bias` : undefined));
-    // What hook_attn_out shows is what is added to the residual stream: after the post norm where there is one.
+    // hook_attn_out is what is added to the residual stream: after the post norm if there is one.
     const attnOut = hook('hook_attn_out', form.postNorms ? norm(headsOut, 'post_attention_layernorm') : headsOut);
     const residMid = hook('hook_resid_mid', writer.g.add(residPre, attnOut));
 

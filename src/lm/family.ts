@@ -4,8 +4,8 @@ import type { Hook, HookFunction } from './hooks.js';
 import type { ModelWriter } from './model-writer.js';
 
 /**
- * `model_type` of every language model that can be opened, and HookedTransformer, which TransformerLens's own files do
- * not name. families/registry.ts has an entry for each, or it does not compile.
+ * `model_type` of every supported language model, plus HookedTransformer for TransformerLens's own files, which have
+ * none. families/registry.ts does not compile without an entry for each.
  */
 export type ModelType =
   | 'gemma'
@@ -21,10 +21,10 @@ export type ModelType =
   | 'gemma4_text'
   | 'HookedTransformer';
 
-/** A family of models, one file in families/: it reads config.json; what it makes of it says all the rest. */
+/** A family of models, one file in families/: parses config.json into a ModelConfig, which contains everything else. */
 export interface Family {
   /**
-   * Keys that would change the result and are not supported are refused by name.
+   * Unsupported keys that would change the result are refused by name.
    *
    * @throws Refusal for a missing key, or an unsupported setting
    */
@@ -39,68 +39,68 @@ export interface ConfigFile {
   readonly path: string;
   /** Keys of the language model. */
   readonly keys: Keys;
-  /** Keys of the file around them; the same where nothing is nested. */
+  /** Keys of the enclosing file; the same if nothing is nested. */
   readonly outer: Keys;
 }
 
 /**
- * Whether contexts begin with BOS where the command does not say: always, never, or as the model's own tokenizer does.
+ * Whether contexts begin with BOS by default: always, never, or as the model's tokenizer does.
  */
 export type BosPolicy = 'always' | 'never' | 'tokenizer';
 
-/** A language model as its config.json describes it; all that the rest of the program knows of a family. */
+/** A language model as described by its config.json; the rest of sae-pipe knows nothing else about a family. */
 export interface ModelConfig {
-  /** The family and its generation, as its papers call it. */
+  /** The family and its generation, named as in its papers. */
   readonly family: string;
   readonly layers: number;
   /** d_model. */
   readonly hidden: number;
   readonly vocabulary: number;
   readonly maxContext: number;
-  /** −1 where the model has none. */
+  /** −1 if the model has none. */
   readonly bosTokenId: number;
   readonly bos: BosPolicy;
-  /** Other tokens that config.json gives a meaning to, by its key: eos_token_id, pad_token_id. */
+  /** Other tokens with a role in config.json, by key: eos_token_id, pad_token_id. */
   readonly special: ReadonlyMap<string, readonly number[]>;
-  /** Every hook point, in the order in which the model computes them. */
+  /** Every hook point, in order of computation. */
   readonly hooks: readonly Hook[];
   readonly costs: ModelCosts;
-  /** What of config.json changes what the model computes, written in one way: part of the fingerprint. */
+  /** The settings that affect the model's output, in canonical form: part of the fingerprint. */
   readonly shape: string;
   readonly names: TensorNames;
-  /** Shapes of every tensor that the model has, by name without prefix, as they lie in its files. */
+  /** Shapes of the model's tensors, by name without prefix, as stored in its files. */
   tensors(): ReadonlyMap<string, readonly number[]>;
-  /** The model in a graph; called once a graph. */
+  /** Builds the model in a graph; call once per graph. */
   write(writer: ModelWriter): ModelGraph;
 }
 
-/** What a forward pass takes, in numbers that are multiplied or held. */
+/** Costs of a forward pass. */
 interface ModelCosts {
-  /** Of each block, parameters that are multiplied with every token. */
+  /** For each block, number of parameters multiplied with every token. */
   readonly blocks: readonly number[];
   /** Entries per token of the widest value. */
   readonly widest: number;
-  /** Entries per token that are alive at once, at most, about. */
+  /** Approximate max entries per token alive at once. */
   alive(context: number): number;
 }
 
-/** How a family's tensors are called in its files. */
+/** Names of a family's tensors in its files. */
 export interface TensorNames {
-  /** What may stand before every name. */
+  /** Possible prefixes of all names. */
   readonly prefixes: readonly string[];
-  /** A tensor that every checkpoint has: it tells the prefix. */
+  /** A tensor that every checkpoint has; determines the prefix. */
   readonly anchor: string;
-  /** Full names of a tensor that stands outside the prefix, by its name here. */
+  /** Full names of tensors outside the prefix, by their name here. */
   readonly elsewhere: Readonly<Record<string, readonly string[]>>;
-  /** What the names of blocks begin with: a tensor there that the model does not have is refused. */
+  /** Prefix of the blocks' names: an unknown tensor there is refused. */
   readonly blocks: string;
-  /** Tables that files may carry along; they follow from config.json. */
+  /** Tables that files may include although they follow from config.json. */
   readonly derived: RegExp;
-  /** A matrix whose element type is that of most. */
+  /** A matrix with the most common element type. */
   readonly typical: string;
 }
 
-/** A model in a graph. Written whole; the builder leaves out what no output needs. */
+/** A model in a graph. Built completely; the builder drops what no output needs. */
 export interface ModelGraph {
   /**
    * Tokens to the residual stream after the last block.
@@ -112,20 +112,20 @@ export interface ModelGraph {
   /** Final norm, before the unembedding. */
   finalNorm(x: Value): Value;
   /**
-   * Logits, as the model gives them.
+   * The model's logits.
    *
    * @param hidden float32 [..., hidden] after the final norm
-   * @param body the builder of the Loop that `hidden` is a value of, if it is
+   * @param body the builder of the Loop that `hidden` belongs to, if any
    * @returns float32 [..., vocabulary]
    */
   logits(hidden: Value, body?: GraphBuilder): Value;
   /**
-   * What directions at a hook add to the logits on the direct path, past all blocks above: through the linear part of
-   * the way to the residual stream (W_O, W_down, weights of post norms), then the final norm's weight (a LayerNorm
-   * centres first) and the unembedding. What norms divide by, biases and soft-caps are left out.
+   * The contribution of directions at a hook to the logits on the direct path, skipping all blocks above: the linear
+   * map to the residual stream (W_O, W_down, weights of post norms), the final norm's weight (after centring, for a
+   * LayerNorm) and the unembedding. Divisors of norms, biases and soft-caps are left out.
    *
    * @param directions float32 [n, width of the hook]
-   * @returns float32 [n, vocabulary]; null where what the hook shows reaches the residual stream by no linear path
+   * @returns float32 [n, vocabulary]; null if there is no linear path from the hook to the residual stream
    */
   directLogits(hook: Hook, directions: Value): Value | null;
 }

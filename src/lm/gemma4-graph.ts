@@ -8,7 +8,7 @@ import { FinalNorm, gatedMlp, headNorm, hookedRmsNorm, normWeight, rmsNorm } fro
 import type { ModelWriter } from './model-writer.js';
 import { Rotary } from './rope.js';
 
-/** A model's description, made of its numbers. */
+/** Builds a model's description from its settings. */
 export function gemma4Of(c: Gemma4Numbers): ModelConfig {
   const { hidden, heads, perLayer } = c;
   const mlp = Math.max(...c.layers.map((layer) => layer.mlp));
@@ -26,7 +26,7 @@ export function gemma4Of(c: Gemma4Numbers): ModelConfig {
           3 * hidden * perLayer,
       ),
       widest: Math.max(mlp, c.layers.length * perLayer),
-      // The residual stream, its norm and each layer's embeddings, next to attention or the MLP.
+      // The residual stream, its norm and the per-layer embeddings, plus attention or the MLP.
       alive: (context) =>
         2 * hidden + 2 * c.layers.length * perLayer + Math.max(queries + 2 * keys + heads * context, 3 * mlp),
     },
@@ -37,7 +37,7 @@ export function gemma4Of(c: Gemma4Numbers): ModelConfig {
   };
 }
 
-/** A value of the graph, and how often something had been replaced when it was made. */
+/** A value of the graph, and the number of replacements when it was computed. */
 interface Kept<T> {
   readonly value: T;
   readonly replaced: number;
@@ -46,7 +46,7 @@ interface Kept<T> {
 class Gemma4Graph implements ModelGraph {
   private readonly final: FinalNorm;
   private readonly rotary = new Map<number, Rotary>();
-  /** How often a hook has replaced a value: then the batch may be of several variants. */
+  /** Number of values replaced by hooks so far: afterwards, the batch may contain several variants. */
   private replaced = 0;
   private readonly keysAndValues = new Map<number, Kept<readonly [k: Value, v: Value]>>();
   /** [batch, context, layers × perLayer] */
@@ -103,14 +103,14 @@ class Gemma4Graph implements ModelGraph {
     if (site === 'attn.hook_z') added = through('self_attn.o_proj', 'post_attention_layernorm');
     if (site === 'mlp.hook_post') added = through('mlp.down_proj', 'post_feedforward_layernorm');
     if (added === null) return null;
-    // Every block multiplies the whole residual stream at its end.
+    // Every block scales the entire residual stream at its end.
     const after = site === 'hook_resid_post' ? layer + 1 : layer;
     const first = site === 'ln_final.hook_normalized' ? config.layers.length : after;
     for (let i = first; i < config.layers.length; i++) added = g.mul(added, this.scalarOf(i));
     return this.unembed(g.mul(added, normWeight(writer, 'norm.weight', this.rms)), g);
   }
 
-  /** Logits before their cap. */
+  /** Logits before their soft-cap. */
   private unembed(hidden: Value, body: GraphBuilder): Value {
     const { writer } = this;
     const matrix = this.config.tiedHead ? 'embed_tokens.weight' : 'lm_head.weight';
@@ -122,7 +122,7 @@ class Gemma4Graph implements ModelGraph {
     return this.writer.weight(`layers.${layer}.layer_scalar`, 'float32');
   }
 
-  /** Rows of an embedding times √width; transformers rounds that factor to the precision of the model, so do we. */
+  /** Embedding rows times √width; transformers rounds that factor to the model's precision, and so do we. */
   private embed(name: string, tokens: Value, width: number): Value {
     const { writer } = this;
     const { g } = writer;
@@ -130,7 +130,7 @@ class Gemma4Graph implements ModelGraph {
     return g.mul(rows, writer.wide(writer.narrow(g.scalar(Math.sqrt(width)))));
   }
 
-  /** What each layer is given of the tokens and of their embeddings x, [batch, context, layers × perLayer]. */
+  /** Per-layer inputs computed from the tokens and their embeddings x, [batch, context, layers × perLayer]. */
   private inputsOfLayers(tokens: Value, x: Value): Value {
     const { writer, config } = this;
     const { g, context } = writer;
@@ -176,7 +176,7 @@ class Gemma4Graph implements ModelGraph {
     return writer.foldVariants(hook('hook_resid_post', g.mul(x, this.scalarOf(layer))), hidden);
   }
 
-  /** What a layer makes of its own input, by a gate of the residual stream x. */
+  /** The contribution of a layer's own input, gated by the residual stream x. */
   private ofLayer(layer: number, x: Value, residPre: Value, replaced: number): Value {
     const { writer } = this;
     const { g } = writer;
@@ -222,7 +222,7 @@ class Gemma4Graph implements ModelGraph {
     return this.writer.linear(x, `layers.${layer}.self_attn.${name}_proj.weight`);
   }
 
-  /** Queries or keys, normalised by head and rotated. */
+  /** Queries or keys, normalised per head and rotated. */
   private rotated(layer: number, name: 'q' | 'k', x: Value): Value {
     const { writer, config } = this;
     const { headDim, kvHeads, rope } = config.layers[layer]!;
@@ -252,7 +252,7 @@ class Gemma4Graph implements ModelGraph {
     return [this.rotated(layer, 'k', writer.wide(projected)), writer.narrow(normed)];
   }
 
-  /** Keys and values of another layer, for the batch of the residual stream. */
+  /** Keys and values of another layer, for the current batch of the residual stream. */
   private sharedKeys(from: number, residPre: Value, replaced: number): readonly [k: Value, v: Value] {
     const { value, replaced: before } = this.keysAndValues.get(from)!;
     const [k, v] = value;

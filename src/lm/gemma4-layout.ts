@@ -2,23 +2,23 @@ import { DECODER_NAMES } from './decoder.js';
 import type { ModelConfig } from './family.js';
 import { type Rope, ropeShape } from './rope.js';
 
-// What Gemma 4 is made of, as its config.json says: sizes of each layer, its hook points, and its tensors.
+// The parts of Gemma 4 according to its config.json: sizes of each layer, hook points, and tensors.
 
-/** What one layer of Gemma 4 has otherwise than another. */
+/** Settings that differ between layers of Gemma 4. */
 export interface Gemma4Layer {
   readonly headDim: number;
   readonly kvHeads: number;
-  /** Tokens it sees, its own included; null: all before it. */
+  /** Attention window including the current token; null: full causal attention. */
   readonly window: number | null;
   readonly rope: Rope;
-  /** The layer whose keys and values it takes; null: it has its own. */
+  /** The layer whose keys and values it reuses; null: it has its own. */
   readonly keysOf: number | null;
   /** Values are the keys before their norm and rotation. */
   readonly valuesAreKeys: boolean;
   readonly mlp: number;
 }
 
-/** What of config.json shapes the graph, in one spelling. */
+/** Settings of config.json that determine the graph, in one notation. */
 export interface Gemma4Numbers {
   readonly layers: readonly Gemma4Layer[];
   readonly hidden: number;
@@ -34,7 +34,7 @@ export interface Gemma4Numbers {
   readonly special: ModelConfig['special'];
 }
 
-/** Widths at the sites of a layer that it computes. */
+/** Widths at the sites of a layer. */
 export function gemma4Widths(
   { hidden, heads }: Gemma4Numbers,
   { headDim, kvHeads, keysOf, valuesAreKeys, mlp }: Gemma4Layer,
@@ -59,7 +59,7 @@ export function gemma4Widths(
   };
 }
 
-/** What of config.json changes what the model computes, in one order. */
+/** The settings that affect the model's output, in a fixed order. */
 export function gemma4Shape(c: Gemma4Numbers): string {
   const constants = [c.rmsNormEps, c.logitSoftcap, c.perLayer, c.tiedHead, c.bosTokenId];
   const layers = c.layers.map((l) => [
@@ -74,7 +74,7 @@ export function gemma4Shape(c: Gemma4Numbers): string {
   return JSON.stringify(['Gemma 4', [c.hidden, c.heads, c.vocabulary], constants, layers]);
 }
 
-/** Files may carry keys and values of layers that take those of another. */
+/** Files may include keys and values of layers that reuse those of another. */
 export function gemma4Names({ layers }: Gemma4Numbers) {
   const shared = layers.flatMap(({ keysOf }, layer) => (keysOf === null ? [] : [layer]));
   if (shared.length === 0) return DECODER_NAMES;

@@ -3,52 +3,52 @@ import { Refusal } from '../errors/refusal.js';
 import type { Value } from '../onnx/graph.js';
 
 /**
- * Hook points of a block by TransformerLens's names. Values are the raw ones of the Hugging Face model (nothing folded),
- * with a flat last dimension. A family has those of them that its blocks compute.
+ * Hook points of a block under TransformerLens's names. Values are the raw ones of the Hugging Face model (nothing
+ * folded), with a flat last dimension. A family has those that its blocks compute.
  */
 export type HookSite =
-  /** The tokens' embeddings as they enter the residual stream, without those of positions. */
+  /** The token embeddings as they enter the residual stream, without positional embeddings. */
   | 'hook_embed'
   /** Residual stream before the block. */
   | 'hook_resid_pre'
-  /** The residual stream as the norm before attention gives it without its weight and bias. */
+  /** Output of the norm before attention, without its weight and bias. */
   | 'ln1.hook_normalized'
-  /** Queries as they are projected, before any norm and rotation; heads one after another. */
+  /** Queries after the projection, before any norm and rotation; heads concatenated. */
   | 'attn.hook_q'
-  /** Keys, the same. */
+  /** Keys, likewise. */
   | 'attn.hook_k'
-  /** Values, the same. */
+  /** Values, likewise. */
   | 'attn.hook_v'
-  /** Attention's output by head, before W_O. */
+  /** Attention's output per head, before W_O. */
   | 'attn.hook_z'
-  /** What attention adds to the residual stream. */
+  /** Attention's contribution to the residual stream. */
   | 'hook_attn_out'
   /** Residual stream between attention and MLP. */
   | 'hook_resid_mid'
-  /** The residual stream as the norm before the MLP gives it without its weight and bias: x / √(mean x² + ε) of an RMS norm. */
+  /** Output of the norm before the MLP, without its weight and bias: x / √(mean x² + ε) for an RMS norm. */
   | 'ln2.hook_normalized'
-  /** Input of the MLP: the same with the norm's weight and bias. */
+  /** Input of the MLP: the same, including the norm's weight and bias. */
   | 'mlp.hook_in'
-  /** What the MLP's activation function is applied to: of a gated MLP, its gate. */
+  /** Input of the MLP's activation function: for a gated MLP, its gate. */
   | 'mlp.hook_pre'
   /** A gated MLP's linear (up) branch. */
   | 'mlp.hook_pre_linear'
-  /** Input of the MLP's last projection: of a gated MLP, act(gate) · up. */
+  /** Input of the MLP's last projection: for a gated MLP, act(gate) · up. */
   | 'mlp.hook_post'
-  /** What the MLP adds to the residual stream. */
+  /** The MLP's contribution to the residual stream. */
   | 'hook_mlp_out'
   /** Residual stream after the block. */
   | 'hook_resid_post'
-  /** The residual stream after the last block as the norm before the unembedding gives it without its weight and bias. */
+  /** Output of the norm before the unembedding, without its weight and bias. */
   | 'ln_final.hook_normalized';
 
-/** Sites that a model has once, outside its blocks; their names are their sites. */
+/** Sites outside the blocks, which occur once; their names are their sites. */
 type OuterSite = Extract<HookSite, 'hook_embed' | 'ln_final.hook_normalized'>;
 type SiteOfBlock = Exclude<HookSite, OuterSite>;
 
 /**
- * Sites whose values are, or are added to, the residual stream; and the one after its last norm has divided, from where
- * the way to the logits is the same.
+ * Sites in the space of the residual stream: its values, what is added to it, and the output of its last norm, from
+ * which the path to the logits is the same.
  */
 const ON_RESIDUAL: readonly HookSite[] = [
   ...(['hook_embed', 'hook_resid_pre', 'hook_attn_out', 'hook_resid_mid'] as const),
@@ -59,9 +59,9 @@ const ON_RESIDUAL: readonly HookSite[] = [
 export const isOnResidual = (site: HookSite): boolean => ON_RESIDUAL.includes(site);
 
 export interface Hook {
-  /** Full name, `blocks.L.site`; outside the blocks, the site. */
+  /** Full name, `blocks.L.site`; outside the blocks, just the site. */
   readonly name: string;
-  /** The block it lies in; outside the blocks, the one next to it. */
+  /** Its block; outside the blocks, the adjacent one. */
   readonly layer: number;
   readonly site: HookSite;
   /** Size of the last dimension, d_in of an SAE here. */
@@ -69,17 +69,17 @@ export interface Hook {
 }
 
 /**
- * Called at every hook point with its value [..., width] in float32; what it returns takes the value's place. It may
- * record the value (harvest), or return a tall one with a leading dimension of variants (splice-in): later operations
+ * Called at every hook point with its value [..., width] in float32; the returned value replaces it. It may record the
+ * value (harvest), or return one with an additional leading dimension of variants (splice-in): later operations
  * broadcast over that dimension, and the end of the block folds it into the batch.
  */
 export interface HookFunction {
   (name: string, value: Value): Value;
-  /** The only hook points it acts on; any where absent. What others alone would show is not computed for it. */
+  /** The only hook points it acts on; any if absent. Values needed only for other hook points are not computed. */
   readonly only?: ReadonlySet<string>;
 }
 
-/** A hook function that acts on these hook points alone; values of all others stay. */
+/** A hook function that acts only on these hook points; other values are unchanged. */
 export function hookAt(names: Iterable<string>, hook: HookFunction): HookFunction {
   const only = new Set(names);
   return Object.assign((name: string, value: Value) => (only.has(name) ? hook(name, value) : value), { only });
@@ -90,10 +90,10 @@ export function hookName(layer: number, site: HookSite): string {
   return `blocks.${layer}.${site}`;
 }
 
-/** Sees nothing and replaces nothing. */
+/** Acts on no hook point. */
 export const noHook: HookFunction = hookAt([], (_, value) => value);
 
-/** The hook function of one block, which knows hook points by their sites. */
+/** The hook function within one block, where hook points are identified by site. */
 export interface HookOfBlock {
   (site: HookSite, value: Value): Value;
   /** Does it act on the site? */
@@ -107,7 +107,7 @@ export function hookOfBlock(layer: number, hook: HookFunction): HookOfBlock {
   });
 }
 
-/** The hook function of what lies outside the blocks. */
+/** The hook function for hook points outside the blocks. */
 export function hookOutside(hook: HookFunction): HookOfBlock {
   return Object.assign((site: HookSite, value: Value) => hook(site, value), {
     actsOn: (site: HookSite) => hook.only === undefined || hook.only.has(site),
@@ -115,10 +115,10 @@ export function hookOutside(hook: HookFunction): HookOfBlock {
 }
 
 /**
- * All hook points of a model, in the order of computation.
+ * All hook points of a model, in order of computation.
  *
  * @param hidden width of the residual stream
- * @param widths of a block's sites, in the order of computation
+ * @param widths of a block's sites, in order of computation
  */
 export function hooksOfModel(
   { layers, hidden }: { readonly layers: number; readonly hidden: number },
@@ -134,9 +134,9 @@ export function hooksOfModel(
 }
 
 /**
- * The hook of a name.
+ * The hook with a name.
  *
- * @throws Refusal with the hook that is probably meant, and every site
+ * @throws Refusal suggesting the hook probably meant, and listing every site
  */
 export function findHook(name: string, { hooks }: { readonly hooks: readonly Hook[] }): Hook {
   return findHookAmong(name, hooks);
@@ -149,26 +149,27 @@ export function findHookAmong(name: string, hooks: readonly Hook[]): Hook {
   const outside = hooks.filter(({ name, site }) => name === site).map(({ site }) => site);
   const sites = [...new Set(hooks.map(({ site }) => site))].filter((site) => !outside.includes(site));
   const last = hooks.at(-1)!.layer;
-  const others = outside.length === 0 ? '' : `; outside the blocks there are ${outside.join(' and ')}`;
+  const others = outside.length === 0 ? '' : `; outside the blocks: ${outside.join(' and ')}`;
   throw new Refusal(
-    `There is no hook "${name}" in this model of ${last + 1} layers (blocks.0 to blocks.${last}).`,
+    `The model has no hook "${name}"; it has ${last + 1} layers (blocks.0 to blocks.${last}).`,
     `${meantHook(name, sites, last)}A hook is blocks.LAYER.SITE, the site one of ${sites.join(', ')}${others}.`,
     'lm/no-hook',
   );
 }
 
-/** The hook that is probably meant, as a question; nothing where none is near. */
+/** The hook probably meant, as a question; empty if none is similar. */
 function meantHook(name: string, sites: readonly HookSite[], last: number): string {
   const { layer, site } = hookMeant(name, sites);
   if (site === undefined) return Object.hasOwn(OUTSIDE, name) ? `Did you mean ${OUTSIDE[name]}? ` : '';
-  // Without a layer, or with one that does not exist, only the user knows which.
+  // Without a valid layer, only the user knows which one is meant.
   const known = layer !== undefined && layer <= last;
   return known ? `Did you mean blocks.${layer}.${site}? ` : `Did you mean blocks.LAYER.${site}, LAYER 0 to ${last}? `;
 }
 
 /**
- * Sites by other names: TransformerLens's short names and those of its bridge (3 and later), Hugging Face's modules,
- * dictionary_learning's. What a module gives is meant; `o_proj` and `down_proj` are projections onto the residual stream.
+ * Alternative names of sites: TransformerLens's short names and those of its bridge (3 and later), Hugging Face's
+ * modules, dictionary_learning's. A module stands for its output; `o_proj` and `down_proj` are projections onto the
+ * residual stream.
  */
 const SITES: Readonly<Record<string, string>> = {
   ...{ resid_pre: 'hook_resid_pre', hook_in: 'hook_resid_pre', input_layernorm: 'hook_resid_pre' },
@@ -207,26 +208,26 @@ const SITES: Readonly<Record<string, string>> = {
   },
 };
 
-/** Hook points outside the blocks by other names. */
+/** Alternative names of hook points outside the blocks. */
 const OUTSIDE: Readonly<Record<string, OuterSite>> = {
   ...{ embed: 'hook_embed', 'embed.hook_out': 'hook_embed', 'model.embed_tokens': 'hook_embed' },
   ...{ 'transformer.wte': 'hook_embed', 'gpt_neox.embed_in': 'hook_embed' },
   ln_final: 'ln_final.hook_normalized',
 };
 
-/** Where blocks of a model are counted: `blocks.3.`, `model.layers.3.`, `transformer.h.3.`, `3.` */
+/** Prefixes that number a model's blocks: `blocks.3.`, `model.layers.3.`, `transformer.h.3.`, `3.` */
 const BLOCK = /^(?:[a-z_]+\.)*?(?:blocks?|layers?|h)[._]?(\d+)(?:\.|$)|^(\d+)\./i;
 /** `resid_post_layer_8` (dictionary_learning), `resid_post8` and `mlp_post_8` (TransformerLens's get_act_name). */
 const AT_END = /^(.*?[a-z])(?:_?layer)?_?(\d+)$/i;
 
-/** What a name that is not one of ours probably stands for. */
+/** What an unknown name probably stands for. */
 interface Meant {
-  /** The block it names, if any; may be one that the model does not have. */
+  /** Its block, if any; may not exist in the model. */
   readonly layer: number | undefined;
   readonly site: string | undefined;
 }
 
-/** @param sites those there are */
+/** @param sites existing ones */
 function hookMeant(name: string, sites: readonly string[]): Meant {
   const block = BLOCK.exec(name);
   const end = block ? null : AT_END.exec(name);

@@ -21,8 +21,8 @@ export function rmsNorm(writer: ModelWriter, x: Value, name: string, norm: RmsNo
 }
 
 /**
- * The same, its value before the weight shown at a hook: x / √(mean x² + ε), float32. Where that is replaced, its
- * replacement is weighted, else the norm stays one operator.
+ * The same, with its value before the weight exposed at a hook: x / √(mean x² + ε), float32. If the hook replaces it,
+ * the weight is applied to the replacement; otherwise the norm stays a single operator.
  */
 export function hookedRmsNorm(
   writer: ModelWriter,
@@ -42,16 +42,16 @@ export function hookedRmsNorm(
 }
 
 /**
- * A norm whose value before the weight may be hooked, and replaced, outside the blocks: that before the unembedding. Its
- * hook is called with the rest of the residual stream, and what it left is taken up where the norm is asked for.
+ * A norm outside the blocks (before the unembedding) whose value before the weight may be hooked and replaced. Its hook
+ * is called along with the rest of the residual stream, and the result is used where the norm is applied.
  */
 export class FinalNorm {
   private shown: { readonly x: Value; readonly normalised: Value } | null = null;
 
-  /** @param norm the whole norm of x, which calls a hook at ln_final.hook_normalized */
+  /** @param norm the complete norm of x, which calls a hook at ln_final.hook_normalized */
   constructor(private readonly norm: (x: Value, hook: HookOfBlock) => Value) {}
 
-  /** Shows the norm of x at its hook; gives x. */
+  /** Exposes the norm of x at its hook; returns x. */
   show(x: Value, hook: HookFunction): Value {
     const outside = hookOutside(hook);
     if (outside.actsOn('ln_final.hook_normalized')) this.shown = { x, normalised: this.norm(x, outside) };
@@ -85,7 +85,7 @@ interface LayerNorm {
 
 /**
  * Layer norm (Ba et al. 2016, arXiv 1607.06450): (x − mean x) / √(var x + ε) · w + b over the last dimension, float32;
- * its value before w and b is shown at a hook.
+ * its value before w and b is exposed at a hook.
  *
  * @param x float32 [..., width]
  */
@@ -129,7 +129,9 @@ const ACTIVATIONS = {
 
 export type Activation = keyof typeof ACTIVATIONS;
 
-/** A gated MLP: its activation function, and names of its matrices, each `NAME.weight` with, or without, `NAME.bias`. */
+/**
+ * A gated MLP: its activation function, and the names of its matrices, each `NAME.weight` with or without `NAME.bias`.
+ */
 interface GatedMlp {
   readonly gate: string;
   readonly up: string;
@@ -139,7 +141,7 @@ interface GatedMlp {
 }
 
 /**
- * W_down (act(W_gate x) ⊙ W_up x) (Shazeer 2020, arXiv 2002.05202), with a bias after each matrix where there are.
+ * W_down (act(W_gate x) ⊙ W_up x) (Shazeer 2020, arXiv 2002.05202), with a bias after each matrix that has one.
  *
  * @param x [..., hidden], in the precision of the products
  * @param hook called with the sites mlp.hook_pre, mlp.hook_pre_linear and mlp.hook_post
@@ -161,7 +163,7 @@ export function gatedMlp(
   return writer.wide(linear(post, down));
 }
 
-/** A value of a plain MLP on its way through one matrix and bias. */
+/** A value of a plain MLP after one matrix and bias. */
 type Linear = (x: Value) => Value;
 
 /**

@@ -7,8 +7,8 @@ import type { Past } from './past.js';
 import type { Placement } from './placement.js';
 
 /**
- * What the parts of a model are written with: the graph, the weights as they lie on disk, and the precision in which
- * matrices are multiplied. The residual stream, norms, rotations and activation functions are float32.
+ * Shared state for building the parts of a model: the graph, the weights on disk, and the precision of matrix products.
+ * The residual stream, norms, rotations and activation functions are float32.
  */
 export class ModelWriter {
   private readonly storedWeights = new Map<string, Value>();
@@ -16,9 +16,9 @@ export class ModelWriter {
 
   /**
    * @param tensors of the model, by name without prefix
-   * @param context tokens a context; fixed, so that reshapes need no shape arithmetic. 0 with `past`, where a step has
-   *   any number of tokens: to a Reshape that is the dimension as it was
-   * @param past of a model that sees tokens a step at a time; null: it sees whole contexts
+   * @param context tokens per context; fixed, so that reshapes need no shape arithmetic. 0 with `past`, where a step
+   * has any number of tokens: for a Reshape, 0 means the unchanged dimension
+   * @param past for a model that processes tokens step by step; null: it processes complete contexts
    */
   constructor(
     readonly g: GraphBuilder,
@@ -28,7 +28,7 @@ export class ModelWriter {
     readonly past: Past | null = null,
   ) {}
 
-  /** Tokens that a text may have, at most. */
+  /** Max tokens of a text. */
   get longest(): number {
     return this.past?.longest ?? this.context;
   }
@@ -48,7 +48,7 @@ export class ModelWriter {
     return value;
   }
 
-  /** x [..., in] times a matrix stored as [out, in], plus a bias [out] where there is one, in the precision of the products. */
+  /** x [..., in] times a matrix stored as [out, in], plus a bias [out] if given, in the precision of the products. */
   linear(x: Value, name: string, bias?: string): Value {
     return this.biased(this.g.matmul(x, this.weight(name, this.placement.precision), { transB: true }), bias);
   }
@@ -65,7 +65,7 @@ export class ModelWriter {
   /**
    * From float32 to the precision of the products.
    *
-   * @param g the builder of the Loop that x is a value of, if it is
+   * @param g the builder of the Loop that x belongs to, if any
    */
   narrow(x: Value, g: GraphBuilder = this.g): Value {
     return this.placement.precision === 'float32' ? x : g.cast(x, this.placement.precision);
@@ -81,20 +81,20 @@ export class ModelWriter {
     return this.g.reshape(x, -1, this.context, width);
   }
 
-  /** How often the batch of b, its first dimension, is in that of a: int64 [1]. */
+  /** Number of times the batch (first dimension) of b is repeated in that of a: int64 [1]. */
   times(a: Value, b: Value): Value {
     const size = (x: Value) => this.g.op('Shape', [x], { start: 0, end: 1 });
     return this.g.div(size(a), size(b));
   }
 
-  /** A batch [batch, context, width] `times` over, one after another. */
+  /** Repeats a batch [batch, context, width] `times` times. */
   repeat(x: Value, times: Value, width: number): Value {
     const tiled = this.g.op('Tile', [x, this.g.concat([times, this.g.ints(1, 1)], 0)]);
-    // ONNX Runtime does not know the shape of what was tiled so often, and guesses those that follow from it.
+    // ONNX Runtime does not know the shape after a dynamic Tile, and infers dependent shapes wrongly.
     return this.foldVariants(tiled, width);
   }
 
-  /** 0 … context − 1 for each row of the batch of x; of a step, the places of its tokens. */
+  /** 0 … context − 1 for each row of the batch of x; for a step, the positions of its tokens. */
   positions(x: Value): Value {
     if (this.past) return this.past.positions;
     const batchAndContext = this.g.op('Shape', [x], { start: 0, end: 2 });
@@ -102,7 +102,7 @@ export class ModelWriter {
     return this.g.op('Expand', [range, batchAndContext]);
   }
 
-  /** A hook on the way from one product to the next: nothing is cast there and back where nothing was replaced. */
+  /** A hook between two products: no casts are added unless the value is replaced. */
   hookBetween(hook: HookOfBlock, site: HookSite, value: Value): Value {
     const seen = this.wide(value);
     const returned = hook(site, seen);

@@ -8,10 +8,10 @@ import type { Hook } from './hooks.js';
 import type { Placement, Precision } from './placement.js';
 
 /**
- * The precision that was asked for; `auto` is the checkpoint's own on CUDA, whose kernels have them all, and float32
+ * The requested precision; `auto` is the checkpoint's own on CUDA, which has kernels for all of them, and float32
  * elsewhere.
  *
- * @throws UsageRefusal where the device has no kernels for it
+ * @throws UsageRefusal if the device has no kernels for it
  */
 export function choosePrecision(wanted: Precision | 'auto', device: Device, checkpoint: Checkpoint): Placement {
   const cuda = device.startsWith('cuda');
@@ -26,12 +26,12 @@ export function choosePrecision(wanted: Precision | 'auto', device: Device, chec
   return { device, precision: wanted };
 }
 
-/** Element type of activations that are kept: `auto` is the checkpoint's own, which its activations do not overflow. */
+/** Element type of stored activations: `auto` is the checkpoint's own, which its activations do not overflow. */
 export function chooseDType(wanted: Precision | 'auto', checkpoint: Checkpoint): Precision {
   return wanted === 'auto' ? ownPrecision(checkpoint) : wanted;
 }
 
-/** Settings whose element type of activations has been chosen. */
+/** Settings with the element type of activations resolved. */
 export type WithDType<Settings> = Omit<Settings, 'dtype'> & { readonly dtype: Precision };
 
 /** The element type of most weights. */
@@ -40,8 +40,8 @@ function ownPrecision({ tensors, config }: Checkpoint): Precision {
 }
 
 /**
- * Multiplications and additions of a pass on a CPU, at most: five seconds at 2·10¹¹ a second, as two cores do, one at
- * 10¹². While ONNX Runtime is in a pass the program hears no signal, so passes are kept short.
+ * Max multiply-adds of a pass on a CPU: five seconds at 2·10¹¹ per second, typical of two cores; one second at 10¹².
+ * The process receives no signals during ONNX Runtime calls, so passes are kept short.
  */
 const OPERATIONS = 1e12;
 
@@ -51,9 +51,9 @@ export function blockParameters({ costs }: Pick<ModelConfig, 'costs'>, first = 0
 }
 
 /**
- * Contexts that go through a model at a time; at least one, however long that takes.
+ * Contexts per forward pass; at least one, however long that takes.
  *
- * @param parameters multiplied with each token: of every matrix as often as it is used
+ * @param parameters multiplied with each token, counting every matrix as often as it is used
  * @param context tokens per context
  */
 export function contextsAtOnce(parameters: number, context: number, device: Device = 'cpu'): number {
@@ -61,19 +61,19 @@ export function contextsAtOnce(parameters: number, context: number, device: Devi
   return Math.max(1, Math.floor(OPERATIONS / (2 * parameters * context)));
 }
 
-/** Whether contexts begin with BOS: as the command says, or else as the family does. */
+/** Whether contexts begin with BOS: as the command says, otherwise the family's default. */
 export function chooseBos(wanted: boolean | undefined, { bos }: Pick<ModelConfig, 'bos'>): BosPolicy {
   if (wanted === undefined) return bos;
   return wanted ? 'always' : 'never';
 }
 
-/** Longest context by default: that of the paper's Gemma 7B runs (appendix D). */
+/** Default context length: that of the paper's Gemma 7B runs (appendix D). */
 const DEFAULT_CONTEXT = 1024;
 
 /**
- * Tokens a context: the wanted number, or the default as far as the model goes.
+ * Tokens per context: the requested number, or the default limited by the model.
  *
- * @throws UsageRefusal when it is longer than the model's positions
+ * @throws UsageRefusal if it is longer than the model's positions
  */
 export function chooseContext(wanted: number | undefined, config: ModelConfig): number {
   const longest = config.maxContext;
@@ -88,12 +88,11 @@ export function chooseContext(wanted: number | undefined, config: ModelConfig): 
 }
 
 /**
- * The first hook point, in the order in which a model computes, where values of these contexts are NaN or infinite;
- * undefined where all are finite. It opens the model once more with an output a hook, so it is for when something has
- * gone wrong.
+ * The first hook point, in order of computation, at which values of these contexts are NaN or infinite; undefined if
+ * all are finite. Opens the model once more with one output per hook, so it is only for diagnosing errors.
  *
- * @param ids tokens of contexts of one length, [contexts × length], as the model takes them
- * @param last looks no further than this hook
+ * @param ids tokens of contexts of one length, [contexts × length], as model input
+ * @param last last hook to examine
  */
 export async function firstHookNotFinite(
   checkpoint: Checkpoint,
@@ -108,7 +107,7 @@ export async function firstHookNotFinite(
   const g = new GraphBuilder('first-not-finite');
   const tokens = g.input('tokens', 'int64', ['batch', length]);
   writeModel(g, checkpoint, length, placement).residual(tokens, (name, value) => {
-    // 0 · x is 0 for numbers, and NaN for everything else.
+    // 0 · x is 0 for finite numbers, otherwise NaN.
     const zero = g.reduceSum(g.mul(value, g.scalar(0)), [0, 1, 2]);
     if (hooks.some((hook) => hook.name === name)) g.output(name, zero, 'float32', []);
     return value;
@@ -123,9 +122,9 @@ export async function firstHookNotFinite(
   }
 }
 
-/** What to do about a model whose values are not finite. */
+/** The remedy if a model's values are not finite. */
 export function notFiniteRemedy({ precision, device }: Placement): string {
   if (precision === 'float16') return 'float16 ends at 65504: use --precision float32, or bfloat16 on CUDA.';
-  const elsewhere = device === 'cpu' ? '' : ', or the device miscalculates; try --device cpu';
+  const elsewhere = device === 'cpu' ? '' : ', or the device computes wrong values; try --device cpu';
   return `The weights are damaged${elsewhere}.`;
 }

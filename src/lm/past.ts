@@ -1,7 +1,7 @@
 import type { GraphBuilder, Value } from '../onnx/graph.js';
 import type { AttentionShape } from './attention.js';
 
-/** A layer's keys and values, which are kept of every token: float32 [tokens, batch, kvHeads, headDim] each. */
+/** A layer's key-value cache: float32 [tokens, batch, kvHeads, headDim] each. */
 export interface KeptLayer {
   readonly layer: number;
   readonly kvHeads: number;
@@ -10,13 +10,13 @@ export interface KeptLayer {
   readonly window: number | null;
 }
 
-/** Names of a layer's inputs (what was kept) and outputs (rows of the tokens of this step). */
+/** Names of a layer's inputs (the cache) and outputs (rows of this step's tokens). */
 export const keptNames = (layer: number) => ({
   past: { k: `past_k/${layer}`, v: `past_v/${layer}` },
   fresh: { k: `new_k/${layer}`, v: `new_v/${layer}` },
 });
 
-/** Queries, keys and values of the tokens of this step, rotated; float32 [batch, new, heads × headDim]. */
+/** Queries, keys and values of this step's tokens, rotated; float32 [batch, new, heads × headDim]. */
 interface StepInputs {
   readonly q: Value;
   readonly k: Value;
@@ -24,24 +24,25 @@ interface StepInputs {
   readonly window: number | null;
 }
 
-/** What is added to the score of a key that a query does not see. */
+/** Added to the score of a masked key. */
 const HIDDEN = -1e30;
 
 /**
- * A model that sees tokens one step at a time: their places in the texts, and attention over the keys and values of
- * earlier steps. Every row of a batch has as many tokens; a shorter text begins with padding, which nothing sees.
+ * A model that processes tokens one step at a time: their positions in the texts, and attention over cached keys and
+ * values. Every row of a batch has the same number of tokens; shorter texts are padded at the beginning, and padding is
+ * masked.
  *
- * What was kept of a layer is an input of any length; its last row belongs to the token before this step, so earlier
- * rows that a window does not reach may be left out. Only rows of this step are outputs.
+ * A layer's cache is an input of any length; its last row belongs to the token before this step, so earlier rows
+ * outside of the window may be omitted. Only the rows of this step are outputs.
  */
 export class Past {
-  /** Layers that compute their own keys, in the order of the graph. */
+  /** Layers that compute their own keys, in graph order. */
   readonly layers: KeptLayer[] = [];
-  /** Places of this step's tokens in their texts, without padding: int64 [batch, new]. */
+  /** Positions of this step's tokens in their texts, without padding: int64 [batch, new]. */
   readonly positions: Value;
-  /** Tokens that a text may have, at most. */
+  /** Max tokens of a text. */
   readonly longest: number;
-  /** Places of this step's tokens in the batch, padding included: int64 [new]. */
+  /** Positions of this step's tokens in the batch, including padding: int64 [new]. */
   private readonly places: Value;
   private readonly first: Value;
   private readonly pads: Value;
@@ -49,8 +50,8 @@ export class Past {
   private readonly masks = new Map<number | null, Value>();
 
   /**
-   * @param step `tokens` int64 [batch, new]; `first` int64 [1], tokens in the steps before, padding included; `pads`
-   *   int64 [batch], how many of a row's tokens are padding
+   * @param step `tokens` int64 [batch, new]; `first` int64 [1], tokens in earlier steps, including padding; `pads`
+   * int64 [batch], padding tokens of each row
    */
   constructor(
     private readonly g: GraphBuilder,
@@ -66,7 +67,7 @@ export class Past {
   /**
    * softmax(cap(q kᵀ · scale) + mask) v over all tokens up to each query, → float32 [batch, new, heads × headDim].
    *
-   * @param layer whose keys and values are looked up; where it came before in the graph, `k` and `v` are not read
+   * @param layer whose keys and values are used; if it occurred earlier in the graph, `k` and `v` are ignored
    */
   attention(shape: AttentionShape, { q, k, v, window }: StepInputs, layer: number): Value {
     const { g } = this;
@@ -87,7 +88,7 @@ export class Past {
     return g.reshape(g.op('Transpose', [z], { perm: [0, 3, 1, 2, 4] }), 0, 0, heads * headDim);
   }
 
-  /** Takes what was kept of a layer, and gives what is to be kept; all of it as [batch, kvHeads, tokens, headDim]. */
+  /** Reads a layer's cache, and outputs the new rows; returns all of it as [batch, kvHeads, tokens, headDim]. */
   private keep(kept: KeptLayer, k: Value, v: Value): readonly [k: Value, v: Value] {
     const { g } = this;
     const { layer, kvHeads, headDim } = kept;
@@ -104,7 +105,10 @@ export class Past {
     return both;
   }
 
-  /** What is added to scores, float32 [batch, 1, 1, new, tokens]; layers of one window keep as many tokens. */
+  /**
+   * Mask added to scores, float32 [batch, 1, 1, new, tokens]; layers with the same window cache the same number of
+   * tokens.
+   */
   private mask(window: number | null, length: Value): Value {
     const { g } = this;
     const made = this.masks.get(window);

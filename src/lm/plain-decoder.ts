@@ -7,12 +7,12 @@ import { type Activation, centred, FinalNorm, hookedLayerNorm, plainMlp } from '
 import type { ModelWriter } from './model-writer.js';
 import { type Rope, Rotary, ropeShape } from './rope.js';
 
-// The decoder that GPT-2, GPT-NeoX and TransformerLens's small models share: layer norms, as many keys as queries, and an
-// MLP without a gate; biases everywhere. How its weights lie in a checkpoint is told by PlainWeights.
+// The decoder shared by GPT-2, GPT-NeoX and TransformerLens's small models: layer norms, multi-head attention, and a
+// plain MLP, all with biases. PlainWeights describes how its weights are stored in a checkpoint.
 
-/** What of a configuration shapes the graph, in one spelling. */
+/** Settings that determine the graph, in one notation. */
 export interface PlainNumbers {
-  /** The family, as its papers call it. */
+  /** The family, named as in its papers. */
   readonly name: string;
   readonly layers: number;
   readonly hidden: number;
@@ -24,19 +24,19 @@ export interface PlainNumbers {
   readonly maxContext: number;
   readonly epsilon: number;
   readonly activation: Activation;
-  /** Attention and MLP of a block read the same residual stream, that before the block. */
+  /** Parallel attention and MLP: both read the residual stream before the block. */
   readonly parallel: boolean;
   /** Null: positions are embedded. */
   readonly rope: Rope | null;
-  /** Factor of the attention scores, of each layer. */
+  /** Factor of the attention scores, per layer. */
   readonly attentionScales: readonly number[];
-  /** Whether the unembedding is the embedding. */
+  /** Whether embedding and unembedding are tied. */
   readonly tiedHead: boolean;
   readonly bosTokenId: number;
   readonly special: ModelConfig['special'];
 }
 
-/** Names of the MLP's activation function in config.json, of which some mean the same. */
+/** Names of the MLP's activation function in config.json; some are synonyms. */
 export const GELUS: Readonly<Record<string, Activation>> = {
   gelu: 'gelu',
   gelu_new: 'geluTanh',
@@ -44,20 +44,20 @@ export const GELUS: Readonly<Record<string, Activation>> = {
   gelu_pytorch_tanh: 'geluTanh',
 };
 
-/** Refuses keys that are set to anything at either level of a config.json. */
+/** Refuses keys that are set at either level of a config.json. */
 export function refuseKeys(refused: readonly string[], levels: readonly Keys[], unsupported: UnsupportedModel): void {
   for (const level of levels) for (const key of refused) if (level[key]) unsupported(key, level[key]);
 }
 
-/** Matrices that come after something of a block, each followed by its bias. */
+/** Matrices that follow another computation within a block, each with its bias. */
 export type PlainMatrix = 'attentionOut' | 'mlpIn' | 'mlpOut';
 
-/** How a family's weights lie in its files. */
+/** How a family's weights are stored. */
 export interface PlainWeights {
   readonly names: TensorNames;
   /** Shapes of all tensors, by name without prefix. */
   tensors(): ReadonlyMap<string, readonly number[]>;
-  /** [vocabulary, hidden], and [positions, hidden] where positions are embedded. */
+  /** [vocabulary, hidden], and [positions, hidden] if positions are embedded. */
   readonly embedding: string;
   readonly positions: string | null;
   /** Names of the weight and the bias of a norm. */
@@ -67,13 +67,13 @@ export interface PlainWeights {
   qkv(writer: ModelWriter, layer: number, x: Value): readonly [q: Value, k: Value, v: Value];
   /** x times a matrix, with its bias or without. */
   linear(writer: ModelWriter, which: PlainMatrix, layer: number, x: Value, biased: boolean): Value;
-  /** x [..., hidden] times the unembedding; `body` is the builder that x is a value of. */
+  /** x [..., hidden] times the unembedding; `body` is the builder that x belongs to. */
   unembed(writer: ModelWriter, x: Value, body: GraphBuilder): Value;
   /** Name of a bias [vocabulary] of the logits, if there is one. */
   readonly unembedBias: string | null;
 }
 
-/** A model's description, made of its numbers and of how its weights lie. */
+/** Builds a model's description from its settings and the storage of its weights. */
 export function plainDecoderOf(numbers: PlainNumbers, weights: PlainWeights, bos: BosPolicy): ModelConfig {
   const { layers, hidden, heads, headDim, mlp } = numbers;
   const width = heads * headDim;
@@ -101,7 +101,7 @@ export function plainDecoderOf(numbers: PlainNumbers, weights: PlainWeights, bos
     costs: {
       blocks: Array.from({ length: layers }, () => block),
       widest: Math.max(mlp, 3 * width),
-      // The residual stream and its norm, next to attention (fused, q, k, v, the scores) or the MLP (before and after).
+      // The residual stream and its norm, plus attention (fused, q, k, v, the scores) or the MLP (before and after).
       alive: (context) => 2 * hidden + Math.max(6 * width + heads * context, 2 * mlp),
     },
     shape: shapeOf(numbers),
@@ -111,7 +111,7 @@ export function plainDecoderOf(numbers: PlainNumbers, weights: PlainWeights, bos
   };
 }
 
-/** What of it changes what the model computes, in one order. */
+/** The settings that affect the model's output, in a fixed order. */
 function shapeOf(c: PlainNumbers): string {
   const sizes = [c.layers, c.hidden, c.heads, c.headDim, c.mlp, c.vocabulary];
   const constants = [c.epsilon, c.activation, c.parallel, c.tiedHead, c.bosTokenId];
@@ -171,7 +171,7 @@ class PlainGraph implements ModelGraph {
           ? through('mlpOut')
           : null;
     if (added === null) return null;
-    // What the last norm has normalised is not centred again.
+    // The output of the last norm is already centred.
     const middle = site === 'ln_final.hook_normalized' ? added : centred(g, added);
     const weighted = g.mul(middle, writer.weight(weights.finalNorm[0], 'float32'));
     return writer.wide(weights.unembed(writer, writer.narrow(weighted), g));

@@ -3,36 +3,36 @@ import type { GraphBuilder, Value } from '../onnx/graph.js';
 import type { UnsupportedModel } from './family.js';
 import type { ModelWriter } from './model-writer.js';
 
-/** What attention of a layer sees: everything before it, or a window. Names of Hugging Face's `layer_types`. */
+/** Attention of a layer: full, or a sliding window. Names from Hugging Face's `layer_types`. */
 export type LayerType = 'full_attention' | 'sliding_attention';
 
 /** Rotary position embedding of one layer (Su et al. 2021): frequencies θ^(−2i / width) / factor. */
 export interface Rope {
   readonly theta: number;
-  /** Positions are divided by it (linear scaling); 1 where there is none. With `bands`, only where those say so. */
+  /** Divisor of positions (linear scaling); 1 for none. With `bands`, applied only where those say so. */
   readonly factor: number;
   /** Llama 3.1's scaling; absent: every frequency is divided by the factor. */
   readonly bands?: RopeBands;
   /**
-   * Entries of a head that are rotated, its first ones; absent: all of them. The width in the frequencies' exponents is
-   * this, or with `proportional` that of the head.
+   * Number of leading entries of a head that are rotated; absent: all. The width in the frequencies' exponents is this
+   * number, or with `proportional` that of the head.
    */
   readonly rotated?: number;
   readonly proportional?: boolean;
 }
 
 /**
- * Which frequencies Llama 3.1 divides by the factor: those with wavelengths beyond original / low; none below
- * original / high; in between, a mean of both.
+ * Which frequencies Llama 3.1 divides by the factor: those with wavelengths beyond original / low; none below original
+ * / high; an interpolation in between.
  */
 interface RopeBands {
   readonly low: number;
   readonly high: number;
-  /** Context length that the model was first trained on. */
+  /** Context length of the model's first training. */
   readonly original: number;
 }
 
-/** What of it changes what a model computes, in one order. */
+/** The settings that affect a model's output, in a fixed order. */
 export function ropeShape({ theta, factor, bands, rotated, proportional }: Rope): unknown[] {
   const scaled = bands ? [[bands.low, bands.high, bands.original]] : [];
   const partial = rotated === undefined ? [] : [[rotated, proportional ?? false]];
@@ -42,7 +42,7 @@ export function ropeShape({ theta, factor, bands, rotated, proportional }: Rope)
 const positive = z.number().positive().nullish();
 const parameters = z.strictObject({
   rope_type: z.string().nullish(),
-  /** `rope_type` before 2024. */
+  /** The key for `rope_type` before 2024. */
   type: z.string().nullish(),
   rope_theta: positive,
   factor: positive,
@@ -53,19 +53,19 @@ const parameters = z.strictObject({
 });
 type Parameters = z.infer<typeof parameters>;
 
-/** Kinds of scaling, with the keys that each needs; `default` has none. */
+/** Kinds of scaling, with the keys that each requires; `default` has none. */
 const KINDS: Readonly<Record<string, readonly (keyof Parameters)[]>> = {
   default: [],
   linear: ['factor'],
   llama3: ['factor', 'low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings'],
   proportional: [],
 };
-/** Keys that change nothing where a kind does not need them. */
+/** Keys without effect unless a kind requires them. */
 const EVERYWHERE: readonly (keyof Parameters)[] = ['rope_type', 'type', 'rope_theta'];
 
 const byType = z.strictObject({ full_attention: z.unknown().optional(), sliding_attention: z.unknown().optional() });
 
-/** The keys about rotary embeddings, in the spelling before transformers 5 and in the one since. */
+/** The keys for rotary embeddings, in the spelling before and since transformers 5. */
 interface RopeKeys {
   readonly rope_theta?: number | null;
   readonly rope_local_base_freq?: number | null;
@@ -74,18 +74,18 @@ interface RopeKeys {
 }
 
 /**
- * Rotary parameters of each type of layer, from either spelling.
+ * Rotary parameters of each layer type, from either spelling.
  *
- * @param unsupported called with key and value where a setting is not known; never returns
+ * @param unsupported called with key and value of an unsupported setting; never returns
  */
 export function parseRope(
   file: RopeKeys,
   family: {
     readonly ropeTheta: Readonly<Record<LayerType, number>>;
     readonly ropeByType: boolean;
-    /** Kinds of scaling that its models may have besides `default`. */
+    /** Allowed kinds of scaling besides `default`. */
     readonly ropeKinds?: readonly string[];
-    /** Width of a head of which a share is rotated, where config.json says no other; absent: all of it is. */
+    /** Width of a head that is partially rotated, unless config.json gives another; absent: fully rotated. */
     readonly rotated?: { readonly width: number; readonly share: number };
     /** Widths of a head, which proportional rotation needs. */
     readonly widths?: Readonly<Record<LayerType, number>>;
@@ -130,7 +130,7 @@ export function parseRope(
   if (!types.success) return unsupported('rope_parameters', file.rope_parameters);
   const { full_attention, sliding_attention } = types.data;
   return {
-    // The old key scales the layers that see everything, and only those.
+    // The old key applies only to full-attention layers.
     full_attention: full_attention
       ? rope('rope_parameters.full_attention', full_attention, file.rope_theta, 'full_attention')
       : rope('rope_scaling', file.rope_scaling, file.rope_theta, 'full_attention'),
@@ -153,7 +153,7 @@ function ropeOf(kind: string, keys: Parameters, theta: number): Rope {
 
 /** Frequency i of a rope whose exponents are over `width`. */
 function frequencyOf({ theta, factor, bands }: Rope, i: number, width: number): number {
-  // transformers computes frequencies and angles in float32; so do we, or long contexts would drift apart.
+  // transformers computes frequencies and angles in float32, and so do we; otherwise long contexts would diverge.
   const base = Math.fround(1 / Math.fround(theta ** Math.fround((2 * i) / width)));
   if (!bands) return Math.fround(base / factor);
   const { low, high, original } = bands;
@@ -188,7 +188,7 @@ function ropeTables(g: GraphBuilder, rope: Rope, longest: number, headDim: numbe
   return [table('cos', cos), table('sin', sin)];
 }
 
-/** Rotations of queries and keys; layers that rotate alike share their tables. */
+/** Rotations of queries and keys; layers with equal settings share their tables. */
 export class Rotary {
   private readonly tables = new Map<string, [Value, Value]>();
 

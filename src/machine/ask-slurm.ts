@@ -1,31 +1,31 @@
 import { execFile } from 'node:child_process';
 
-/** What a command of Slurm answered. */
+/** Output of a Slurm command. */
 interface Answer {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Milliseconds that a question may take: a controller that is busy or gone answers late or never. */
+/** Timeout in milliseconds: a busy or dead controller replies late or never. */
 const PATIENCE = 10_000;
-/** Bytes of an answer, at most. */
+/** Max bytes of output. */
 const MOST_BYTES = 2 ** 24;
 
-/** Without what asks another cluster, or leaves jobs out of the answer. */
+/** Without variables that select another cluster or hide jobs. */
 const withoutFilters = (environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
   Object.fromEntries(
     Object.entries(environment).filter(([name]) => !/^(SQUEUE_|SACCT_|SCONTROL_|SLURM_CLUSTERS$)/.test(name)),
   );
 
 /**
- * Asks a command of Slurm that only reads.
+ * Runs a read-only Slurm command.
  *
- * @param patience milliseconds after which it is ended
- * @returns undefined where there is no such command, it does not answer in time, or it answers too much
+ * @param patience timeout in milliseconds
+ * @returns undefined if the command does not exist, times out or prints too much
  */
 export function askSlurm(command: string, args: readonly string[], patience = PATIENCE): Promise<Answer | undefined> {
-  // Times in the forms that are read here, whatever the user's shell has set.
+  // Times in the formats parsed here, whatever the user's environment.
   const env = { ...withoutFilters(process.env), SLURM_TIME_FORMAT: 'standard', LC_ALL: 'C' };
   const options = { timeout: patience, killSignal: 'SIGKILL', maxBuffer: MOST_BYTES, env } as const;
   return new Promise((resolve) => {

@@ -1,4 +1,4 @@
-/** CUDA's libraries, for the training engine and for ONNX Runtime's provider: where they lie, and how they are loaded. */
+/** Finds and loads CUDA's libraries, for the training engine and for ONNX Runtime's CUDA provider. */
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { homeDirectory } from '../disk/space.js';
@@ -6,28 +6,28 @@ import { Refusal } from '../errors/refusal.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Where libraries are looked for: a directory, or wherever the system's loader looks (null). */
+/** A place to search for libraries: a directory, or the system loader's search path (null). */
 export interface LibraryPlace {
-  /** Who names it. */
+  /** Where the place comes from. */
   readonly origin: string;
   readonly directory: string | null;
 }
 
-/** A library, under the names of the versions that serve, the best first. */
+/** A library, under the file names of supported versions, best first. */
 export interface Library {
   readonly name: string;
   readonly files: readonly string[];
-  /** How to come by it. */
+  /** How to install it. */
   readonly remedy: string;
 }
 
 const NAMED = 'or name its directory in SAE_PIPE_CUDA_LIBS';
 
-/** What the training engine calls. The numbers are CUDA's major versions; the driver's library is always `.1`. */
+/** Used by the training engine. The numbers are CUDA's major versions; the driver's library is always `.1`. */
 export const DRIVER: Library = {
   name: "NVIDIA's driver",
   files: ['libcuda.so.1'],
-  remedy: `Install the driver, in a container hand the GPU through to it (docker run --gpus all), ${NAMED}.`,
+  remedy: `Install the driver, in a container pass the GPU through (docker run --gpus all), ${NAMED}.`,
 };
 export const NVRTC: Library = {
   name: "CUDA's run-time compiler NVRTC",
@@ -40,7 +40,7 @@ export const CUBLAS: Library = {
   remedy: `Install the CUDA toolkit 12 or 13 or the Python package nvidia-cublas, ${NAMED}.`,
 };
 
-/** What ONNX Runtime's provider loads, in the order in which they load one another: it is made for CUDA 13. */
+/** Loaded by ONNX Runtime's provider, in dependency order: it is built for CUDA 13. */
 export const PROVIDER_LIBRARIES: readonly Library[] = [
   DRIVER,
   ofProvider("CUDA's runtime", 'libcudart.so.13', 'nvidia-cuda-runtime'),
@@ -48,7 +48,7 @@ export const PROVIDER_LIBRARIES: readonly Library[] = [
   ofProvider('cuBLAS', 'libcublas.so.13', 'nvidia-cublas'),
   ofProvider('cuRAND', 'libcurand.so.10', 'nvidia-curand'),
 ];
-/** What it loads when an operator first needs it. */
+/** Loaded when an operator first needs it. */
 export const CUDNN = ofProvider('cuDNN', 'libcudnn.so.9', 'nvidia-cudnn-cu13');
 
 function ofProvider(name: string, file: string, python: string): Library {
@@ -56,12 +56,12 @@ function ofProvider(name: string, file: string, python: string): Library {
   return { name, files: [file], remedy };
 }
 
-/** Where Python's package onnxruntime-gpu has the provider, below an environment's site-packages. */
+/** Location of the provider in the Python package onnxruntime-gpu, below site-packages. */
 const CAPI = join('onnxruntime', 'capi');
 
 /**
- * Where CUDA's libraries may lie, in the order in which they are looked for: SAE_PIPE_CUDA_LIBS, the loader's own
- * places, LD_LIBRARY_PATH as it is now, toolkits below /usr/local (the newest first), NVIDIA's Python packages.
+ * Places to search for CUDA's libraries, in order: SAE_PIPE_CUDA_LIBS, the system loader's path, the current
+ * LD_LIBRARY_PATH, toolkits below /usr/local (newest first), NVIDIA's Python packages.
  *
  * @param root the file system's, for tests
  */
@@ -82,24 +82,24 @@ export function places(environment: Environment = process.env, root = '/'): Libr
     ...from('CUDA toolkits', toolkits.filter(existsSync)),
     ...from('Python packages', pythonPackages(environment, local)),
   ];
-  // Links among them (cuda → cuda-13.0, lib → lib64) are one place, and would only lengthen the message.
+  // Links among them (cuda → cuda-13.0, lib → lib64) are the same place, and would only lengthen the message.
   const real = all.map(({ directory }) =>
     directory !== null && existsSync(directory) ? realpathSync(directory) : directory,
   );
   return all.filter((_, i) => real.indexOf(real[i]!) === i);
 }
 
-/** A toolkit, an environment's site-packages and a plain directory of libraries can all be named. */
+/** May name a toolkit, an environment's site-packages, or a plain directory of libraries. */
 function below(path: string): string[] {
   return ['lib64', 'lib', ...nvidia(path), CAPI].map((name) => join(path, name)).filter(existsSync);
 }
 
-/** nvidia/PACKAGE/lib, as NVIDIA's Python packages lay their libraries down. */
+/** nvidia/PACKAGE/lib, the layout of NVIDIA's Python packages. */
 function nvidia(sitePackages: string): string[] {
   return entries(join(sitePackages, 'nvidia')).map((name) => join('nvidia', name, 'lib'));
 }
 
-/** Of the environments that are active, and of the Pythons on the PATH. */
+/** From active environments, and from Pythons on the PATH. */
 function pythonPackages(environment: Environment, local: string): string[] {
   const active = [environment.VIRTUAL_ENV, environment.CONDA_PREFIX].filter((path) => path !== undefined);
   const onPath = (environment.PATH ?? '').split(':').filter((path) => path !== '' && existsSync(join(path, 'python3')));
@@ -123,21 +123,21 @@ function entries(directory: string): string[] {
   }
 }
 
-/** A library that was loaded, and where it was found. */
+/** A loaded library, and where it was found. */
 export interface LoadedLibrary<T> {
   readonly library: T;
-  /** Who names the place. */
+  /** Where the place comes from. */
   readonly origin: string;
-  /** Its path, or its name where the loader found it. */
+  /** Its path, or its name if the system loader found it. */
   readonly path: string;
 }
 
 /**
- * Loads the first of a library's files that exists, place after place.
+ * Loads the first of a library's files that exists, place by place.
  *
- * @param load throws where the file is not there or cannot be loaded
- * @param newest CUDA's major version that the driver serves; libraries of later ones are passed over
- * @throws Refusal that names the library, every place, and what is in the way
+ * @param load throws if the file does not exist or cannot be loaded
+ * @param newest major CUDA version supported by the driver; newer libraries are skipped
+ * @throws Refusal naming the library, every place searched, and the obstacles
  */
 export function findLibrary<T>(
   { name, files, remedy }: Library,
@@ -152,11 +152,11 @@ export function findLibrary<T>(
       if (directory !== null && !existsSync(path)) continue;
       try {
         if (majorOf(file) <= newest) return { library: load(path), origin, path };
-        // Loading shows whether the loader has it.
+        // Only trying shows whether the system loader has it.
         if (directory === null) load(path);
-        obstacles.push(`${path} is newer than the driver, which serves CUDA ${newest}`);
+        obstacles.push(`${path} is newer than the driver, which supports CUDA ${newest}`);
       } catch (error) {
-        // That the loader does not find a file is expected.
+        // That the system loader does not find a file is expected.
         const absent = directory === null && /No such file/.test((error as Error).message);
         if (!absent) obstacles.push(`${path} did not load: ${(error as Error).message}`);
       }
@@ -165,7 +165,7 @@ export function findLibrary<T>(
   const looked = where.map(({ origin, directory }) => (directory === null ? origin : `${directory} (${origin})`));
   const why = obstacles.length > 0 ? `; ${obstacles.join('; ')}` : '';
   throw new Refusal(
-    `${name} (${files.join(' or ')}) is not usable: looked in ${looked.join(', ')}${why}.`,
+    `${name} (${files.join(' or ')}) is not usable: searched ${looked.join(', ')}${why}.`,
     remedy,
     'cuda/no-library',
   );

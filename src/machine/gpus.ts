@@ -8,10 +8,10 @@ export interface Gpu {
   readonly free: number;
 }
 
-/** Milliseconds that a driver may take to answer. */
+/** Timeout for a driver, in milliseconds. */
 const PATIENCE = 60_000;
 
-/** NVIDIA GPUs as nvidia-smi lists them; none where there is no driver. */
+/** NVIDIA GPUs as listed by nvidia-smi; none without a driver. */
 export async function gpus(): Promise<Gpu[]> {
   const query = ['--query-gpu=name,memory.total,memory.free', '--format=csv,noheader,nounits'];
   return new Promise((resolve) => {
@@ -30,9 +30,9 @@ export function parseGpus(csv: string): Gpu[] {
 }
 
 /**
- * Bytes that are free on the GPU of a device's name, `cuda` or `cuda:N`; undefined where that cannot be told.
+ * Free bytes on the GPU named `cuda` or `cuda:N`; undefined if unknown.
  *
- * @param all as nvidia-smi counts them, which is by their place on the bus
+ * @param all in nvidia-smi's order, which is by bus position
  */
 export function freeOnGpu(
   device: string,
@@ -43,10 +43,10 @@ export function freeOnGpu(
   const visible = environment.CUDA_VISIBLE_DEVICES?.trim();
   if (visible !== undefined) {
     const index = visible.split(',')[ordinal]?.trim();
-    // GPUs may be named by their identifiers, which are not asked for.
+    // GPUs may be selected by UUID, which is not queried here.
     return index !== undefined && /^\d+$/.test(index) ? all[Number(index)]?.free : undefined;
   }
-  // Of unlike GPUs the driver may count the fastest first.
+  // With unlike GPUs, the driver may number the fastest first.
   const alike = all.every(({ name }) => name === all[0]!.name);
   if (alike || environment.CUDA_DEVICE_ORDER === 'PCI_BUS_ID') return all[ordinal]?.free;
   return ordinal < all.length ? Math.min(...all.map(({ free }) => free)) : undefined;

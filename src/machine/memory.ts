@@ -3,37 +3,37 @@ import { freemem, platform, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { slurmJob } from './scheduler-job.js';
 
-/** Memory for this process, bytes. */
+/** Memory available to this process, in bytes. */
 export interface Memory {
   /** Of the machine. */
   readonly total: number;
-  /** That this process may take: of the machine, what control groups (a container) and the Slurm job allow. */
+  /** Limit of this process: the machine's memory, restricted by control groups (a container) and the Slurm job. */
   readonly limit: number;
-  /** Of it, not in use; file caches, which the system gives back, do not count as used. */
+  /** Unused part of it; file caches, which the system reclaims, do not count as used. */
   readonly available: number;
 }
 
-/** Where the system tells; another place in tests. */
+/** Where the system reports it; replaced in tests. */
 interface MemorySources {
   readonly total: number;
   readonly free: number;
   readonly cgroup: string;
   readonly mount: string;
-  /** What the job of a scheduler may take. */
+  /** Limit of a scheduler's job. */
   readonly job?: number | undefined;
 }
 
 function thisMachine(): MemorySources {
   const total = totalmem();
-  // Linux counts caches as free here; macOS does not, and its figure would say that nothing ever fits.
+  // Linux counts caches as free here; macOS does not, and by its figure nothing would ever fit.
   const free = platform() === 'linux' ? freemem() : total;
   return { total, free, cgroup: '/proc/self/cgroup', mount: '/sys/fs/cgroup', job: slurmJob()?.memory };
 }
 
 /**
- * Memory of this machine within the limits of control groups and of the Slurm job, which may be told and not enforced. A
- * limit may be set at any level above this process's own group (Slurm sets it on the job), so all are read, and
- * the tightest counts.
+ * Memory of this machine within the limits of control groups and of the Slurm job (whose limit may not be enforced). A
+ * limit may be set at any level above this process's own group (Slurm sets it on the job), so all levels are read and
+ * the lowest limit counts.
  */
 export function memory({ total, free, cgroup, mount, job = total }: MemorySources = thisMachine()): Memory {
   let [limit, available] = [Math.min(total, job), Math.min(free, job)];
@@ -50,11 +50,11 @@ export function memory({ total, free, cgroup, mount, job = total }: MemorySource
   return { total, limit, available };
 }
 
-/** Names of the files of the two versions of control groups. */
+/** File names in the two versions of control groups. */
 const V1 = { limit: 'memory.limit_in_bytes', usage: 'memory.usage_in_bytes', cached: 'total_inactive_file' };
 const V2 = { limit: 'memory.max', usage: 'memory.current', cached: 'inactive_file' };
 
-/** This process's groups from the innermost to the root, as directories. */
+/** Directories of this process's control groups, from the innermost to the root. */
 function groupsOf(cgroup: string, mount: string) {
   const groups: (typeof V1 & { path: string })[] = [];
   for (const line of fileText(cgroup).split('\n')) {
@@ -71,7 +71,7 @@ function groupsOf(cgroup: string, mount: string) {
   return groups;
 }
 
-/** The number in a file; undefined where there is none ("max", or no such file). */
+/** The number in a file; undefined if there is none ("max", or no such file). */
 function figureIn(path: string): number | undefined {
   const content = fileText(path).trim();
   return /^\d+$/.test(content) ? Number(content) : undefined;

@@ -1,20 +1,20 @@
-/** What Slurm says of the job that this process runs in. */
+/** The Slurm job that this process runs in. */
 export interface SlurmJob {
   readonly id: string;
   readonly cluster: string;
-  /** How often it was put back into the queue and begun again. */
+  /** Number of times it was requeued and restarted. */
   readonly restarts: number;
-  /** Processors of this task on this node, where Slurm says so. */
+  /** Processors of this task on this node, if given. */
   readonly cores: number | undefined;
-  /** Bytes of this job on this node; undefined where it has no limit. */
+  /** Memory of this job on this node in bytes; undefined if unlimited. */
   readonly memory: number | undefined;
 }
 
 /**
- * The job as its environment tells. On clusters without control groups nothing holds a task to its share of a node, and
- * the system tells of the whole node.
+ * The job as described by the environment. On clusters without control groups, nothing restricts a task to its share of
+ * a node, and the system reports the entire node.
  *
- * @returns undefined outside a job
+ * @returns undefined outside of a job
  */
 export function slurmJob(environment: NodeJS.ProcessEnv = process.env): SlurmJob | undefined {
   const count = (name: string): number | undefined => {
@@ -37,23 +37,23 @@ export function slurmJob(environment: NodeJS.ProcessEnv = process.env): SlurmJob
 }
 
 /**
- * Does this process end with its job? Slurm ends what it has started on a node. A shell of salloc on the login node has
- * the variables of its job, too, and so has what was begun in it (tmux) long after the job is over.
+ * Does this process end with its job? Slurm kills what it has started on a node. A shell of salloc on the login node
+ * also has its job's variables, and so does anything started in it (tmux), long after the job is over.
  */
 export const endsWithJob = (environment: NodeJS.ProcessEnv = process.env): boolean =>
   (environment.SLURMD_NODENAME ?? '') !== '';
 
-/** The task of an array that this process is: its number, and how many there are where that is told. */
+/** The array task that this process is: its number, and the number of tasks if known. */
 export interface ArrayTask {
   readonly index: number;
   readonly of: number | undefined;
-  /** What told it. */
+  /** Which scheduler it is. */
   readonly scheduler: 'Slurm' | 'Kubernetes';
 }
 
 /**
- * The task as its environment tells: of an array of Slurm, or an indexed job of Kubernetes, which does not tell how many
- * there are. Neither does Slurm of an array that is not 0 to n − 1: a few tasks that are submitted again are one.
+ * The task as described by the environment: of a Slurm array, or an indexed Kubernetes job, which does not give the
+ * number of tasks. Slurm's is not usable either if the array is not 0 to n − 1: resubmitted tasks form such an array.
  *
  * @returns undefined outside of both
  */

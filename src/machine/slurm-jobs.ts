@@ -1,12 +1,12 @@
 import { askSlurm } from './ask-slurm.js';
 import { type SlurmJob, slurmJob } from './scheduler-job.js';
 
-/** States in which nothing of a job runs, and nothing of it will (squeue(1), sacct(1): job state codes). */
+/** Final states: nothing of the job is running or will run (squeue(1), sacct(1): job state codes). */
 const ENDED = [
   ...['BOOT_FAIL', 'CANCELLED', 'COMPLETED', 'DEADLINE', 'FAILED', 'NODE_FAIL'],
   ...['OUT_OF_MEMORY', 'PREEMPTED', 'REVOKED', 'TIMEOUT'],
 ];
-/** Those of them that are not as they should be. */
+/** The final states that mean failure. */
 const FAILED = ENDED.filter((state) => state !== 'COMPLETED' && state !== 'CANCELLED' && state !== 'REVOKED');
 
 /** `CANCELLED by 1000` is CANCELLED. */
@@ -15,23 +15,23 @@ const stateOf = (text: string) => text.trim().split(/[ +]/)[0]!;
 export const hasEnded = (state: string): boolean => ENDED.includes(state);
 export const hasFailed = (state: string): boolean => FAILED.includes(state);
 
-/** How a job stands that something was left by; `unknown` where Slurm does not say, or is not this job's. */
+/** State of a job; `unknown` if Slurm does not say, or it is not this cluster's job. */
 export type JobStanding = 'over' | 'alive' | 'unknown';
 
 /**
- * Is a job over? The controller's word (squeue) counts before the accounting's (sacct), which comes late. A job that
- * the controller does not know any more is over where sacct says so; or, on clusters without accounting, where the job
- * is the caller's own: another user's may only be hidden from them.
+ * Is a job over? The controller (squeue) takes precedence over accounting (sacct), which lags. A job unknown to the
+ * controller is over if sacct says so; or, on clusters without accounting, if it is the caller's own: another user's
+ * may just be hidden.
  *
- * @param mine is it a job of this user?
- * @param patience milliseconds for each question
+ * @param mine whether it is this user's job
+ * @param patience timeout per query, in milliseconds
  */
 export async function jobStanding(
   { cluster, id }: Pick<SlurmJob, 'cluster' | 'id'>,
   mine: boolean,
   patience?: number,
 ): Promise<JobStanding> {
-  // Another cluster may have a job of this number.
+  // Another cluster may have a job with this number.
   if (cluster === '' || (await clusterHere(patience)) !== cluster) return 'unknown';
   const queue = await askSlurm('squeue', ['--noheader', '--states=all', '--format=%A|%T', `--jobs=${id}`], patience);
   if (queue === undefined) return 'unknown';
@@ -49,13 +49,13 @@ export async function jobStanding(
   return forgotten && mine ? 'over' : 'unknown';
 }
 
-/** States that lines `number|state` give to job `id`; of an array, each task has a number besides. */
+/** States of job `id` in lines of `number|state`; array tasks have an additional number. */
 function statesOf(id: string, text: string): string[] {
   const lines = text.split('\n').map((line) => line.split('|'));
   return lines.flatMap(([job, state]) => (job?.trim() === id && state ? [stateOf(state)] : []));
 }
 
-/** The cluster whose Slurm is asked here; undefined where that cannot be told. */
+/** The cluster whose Slurm is queried here; undefined if unknown. */
 async function clusterHere(patience?: number): Promise<string | undefined> {
   const here = slurmJob()?.cluster;
   if (here) return here;
@@ -63,22 +63,21 @@ async function clusterHere(patience?: number): Promise<string | undefined> {
   return /^ClusterName\s*=\s*(\S+)/m.exec(answer?.stdout ?? '')?.[1];
 }
 
-/** A job, or a task of an array, as Slurm lists it. */
+/** A job or array task as listed by Slurm. */
 export interface ListedJob {
-  /** As Slurm writes it: 12, or 12_3 of an array. */
+  /** In Slurm's notation: 12, or 12_3 for an array task. */
   readonly id: string;
   readonly state: string;
-  /** `0:0`, or the exit code and the signal; undefined where the job is not over, or it is not said. */
+  /** `0:0`, or exit code and signal; undefined if the job is not over, or unknown. */
   readonly exit?: string;
-  /** The script that was submitted, as it was named; '' where that is not said. */
+  /** The submitted script, as it was named; '' if unknown. */
   readonly script: string;
 }
 
 /**
- * What Slurm knows of this user's jobs in its queue, and of the jobs `ids`; empty where there is no Slurm, or it does
- * not answer.
+ * This user's queued jobs, and the jobs `ids`; empty without Slurm, or if it does not respond.
  *
- * @param ids numbers of jobs, without those of tasks
+ * @param ids job numbers, without those of tasks
  */
 export async function listJobs(ids: readonly string[], patience?: number): Promise<ListedJob[]> {
   const [queue, books] = await Promise.all([
@@ -105,7 +104,7 @@ export async function listJobs(ids: readonly string[], patience?: number): Promi
   return [...found.values()];
 }
 
-/** Lines of fields between |, of which the first is the number of a job or a task. */
+/** Fields of `|`-separated lines, the first of which is the number of a job or task. */
 function fieldsOf(text: string): string[][] {
   const lines = text.split('\n').map((line) => line.trim().split('|'));
   return lines.filter(([id]) => /^\d+(_\d+)?$/.test(id ?? ''));

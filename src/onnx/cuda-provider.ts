@@ -1,4 +1,4 @@
-/** ONNX Runtime's CUDA provider: its two libraries and those that it loads, found by the search of the CUDA engine. */
+/** ONNX Runtime's CUDA provider: finds its two libraries and their dependencies, with the CUDA engine's search. */
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -27,42 +27,42 @@ import {
   places,
 } from '../machine/cuda-libraries.js';
 
-/** Of one version, in one directory. */
+/** Must be of the same version, in the same directory. */
 export const PROVIDER_FILES = ['libonnxruntime_providers_cuda.so', 'libonnxruntime_providers_shared.so'] as const;
 const RUNTIME = 'libonnxruntime.so.1';
-/** What Python's package says of itself, next to the libraries. */
+/** Version file of the Python package, next to the libraries. */
 const PACKAGE_INFO = 'build_and_package_info.py';
 
 /** A library that was loaded. */
 interface FoundLibrary {
   readonly file: string;
   readonly path: string;
-  /** Who names the place. */
+  /** Where the place comes from. */
   readonly origin: string;
 }
 
-/** What there is of the provider on this machine. */
+/** State of the provider on this machine. */
 export interface CudaProvider {
-  /** Where its two libraries lie. */
+  /** Directory of its two libraries. */
   readonly directory: string | null;
-  /** Who names that place. */
+  /** Where that place comes from. */
   readonly origin: string | null;
-  /** Libraries of CUDA that are loaded. */
+  /** CUDA libraries that were loaded. */
   readonly found: readonly FoundLibrary[];
-  /** Libraries of CUDA that are not, each with what is in its way. */
+  /** CUDA libraries that were not, each with the reason. */
   readonly missing: readonly { readonly file: string; readonly reason: string }[];
-  /** Why the provider cannot be used, whatever of CUDA there is. */
+  /** Why the provider cannot be used, regardless of CUDA's libraries. */
   readonly refusal: Refusal | null;
-  /** Was ONNX Runtime loaded before, so that it looks for its provider next to its own library alone? */
+  /** Was ONNX Runtime loaded earlier, so that it only looks for its provider next to its own library? */
   readonly late: boolean;
 }
 
 let prepared: Promise<CudaProvider> | undefined;
 
 /**
- * Loads CUDA's libraries by path, and has ONNX Runtime look for its provider where it was found. It comes before ONNX
- * Runtime is loaded by anything in this process, and does nothing when called again. Never throws: a run whose training
- * alone is on the GPU needs no provider.
+ * Loads CUDA's libraries by path, and makes ONNX Runtime look for its provider where it was found. Must be called
+ * before anything in this process loads ONNX Runtime; later calls do nothing. Never throws: a run that only trains on
+ * the GPU needs no provider.
  */
 export function prepareCudaProvider(): Promise<CudaProvider> {
   prepared ??= process.platform === 'linux' ? prepare(places()) : Promise.resolve(elsewhere());
@@ -71,7 +71,7 @@ export function prepareCudaProvider(): Promise<CudaProvider> {
 
 function elsewhere(): CudaProvider {
   const refusal = new Refusal(
-    `ONNX Runtime's CUDA provider is looked for on Linux, not on ${process.platform}.`,
+    `ONNX Runtime's CUDA provider is only supported on Linux, not on ${process.platform}.`,
     'Use --device cpu or --device webgpu.',
     'onnx/device-unusable',
   );
@@ -101,10 +101,10 @@ async function prepare(where: readonly LibraryPlace[]): Promise<CudaProvider> {
   }
 }
 
-/** Of this process: ONNX Runtime was loaded together with its provider. Threads that are started later are told. */
+/** Set in this process once ONNX Runtime was loaded together with its provider; inherited by later threads. */
 const TOGETHER = 'sae-pipe: ONNX Runtime was loaded with its provider';
 
-/** Loads ONNX Runtime through links that lie next to a provider elsewhere; false where something had loaded it before. */
+/** Loads ONNX Runtime through links next to a provider elsewhere; false if something had loaded it before. */
 async function loadTogether(provider: string, own: string): Promise<boolean> {
   const before =
     getEnvironmentData(TOGETHER) !== true && readFileSync('/proc/self/maps', 'utf8').includes('/libonnxruntime.so');
@@ -114,12 +114,12 @@ async function loadTogether(provider: string, own: string): Promise<boolean> {
 }
 
 /**
- * The directory that has both of the provider's libraries: a named one, that of ONNX Runtime itself, or one of the
- * other places.
+ * The directory with both of the provider's libraries: a user-specified one, ONNX Runtime's own, or one of the other
+ * places.
  *
  * @param own ONNX Runtime's directory
- * @param version ONNX Runtime's, which must be the provider's too: they call each other by position in a table
- * @throws Refusal where there is none, with what is wrong with those that come near
+ * @param version ONNX Runtime's, which the provider must share: they call each other by position in a table
+ * @throws Refusal if there is none, explaining what is wrong with near matches
  */
 export function findProvider(
   where: readonly LibraryPlace[],
@@ -138,14 +138,14 @@ export function findProvider(
     );
     if (there!.length === 0) continue;
     if (absent!.length > 0) {
-      obstacles.push(`${directory} has ${there} without ${absent}`);
+      obstacles.push(`${directory} has ${there} but not ${absent}`);
       continue;
     }
     const other = versionOf(directory);
     if (other === undefined || other === version) return { directory, origin };
     obstacles.push(`${directory} has that of ${other}`);
   }
-  const why = obstacles.length > 0 ? obstacles.join('; ') : `looked in ${looked.join(', ')}`;
+  const why = obstacles.length > 0 ? obstacles.join('; ') : `searched ${looked.join(', ')}`;
   throw new Refusal(
     `The CUDA provider of ONNX Runtime ${version} (${PROVIDER_FILES.join(' and ')}) is not usable: ${why}.`,
     `Install PyPI's onnxruntime-gpu==${version} and name its onnxruntime/capi in SAE_PIPE_CUDA_LIBS, or use --device cpu.`,
@@ -153,7 +153,7 @@ export function findProvider(
   );
 }
 
-/** The version of a directory's provider: as its Python package says, or as its file does; undefined: neither does. */
+/** The version of a directory's provider, from its Python package or from its file; undefined if neither has one. */
 function versionOf(directory: string): string | undefined {
   return versionOfPackage(directory) ?? versionInside(join(directory, PROVIDER_FILES[0]));
 }
@@ -166,10 +166,10 @@ function versionOfPackage(directory: string): string | undefined {
   }
 }
 
-/** Bytes of a file that are looked through at a time, and those that are looked at twice. */
+/** Bytes of a file scanned at a time, and overlap between scans. */
 const [PIECE, OVERLAP] = [2 ** 24, 32];
 
-/** The version of ONNX Runtime that stands in its provider as a text between zeros. */
+/** The ONNX Runtime version contained in its provider as a zero-terminated string. */
 function versionInside(path: string): string | undefined {
   const piece = Buffer.alloc(PIECE);
   const file = openSync(path, 'r');
@@ -190,29 +190,31 @@ function runtimeVersion(): string {
   return (packages('onnxruntime-node/package.json') as { version: string }).version;
 }
 
-/** Where the ONNX Runtime of this package has its libraries. */
+/** Library directory of the bundled ONNX Runtime. */
 export function runtimeDirectory(): string {
   const bin = join(dirname(packages.resolve('onnxruntime-node')), '..', 'bin');
   const version = readdirSync(bin).find((name) => name.startsWith('napi-'))!;
   return join(bin, version, process.platform, process.arch);
 }
 
-/** The library stays loaded, whoever closes it (glibc's RTLD_NODELETE, which Node does not name). */
+/** The library stays loaded even after being closed (glibc's RTLD_NODELETE, for which Node has no name). */
 const NODELETE = 0x1000;
 
-/** Loads a library for the whole process; others that need one of its name then get it. @throws Error of the loader */
+/**
+ * Loads a library into the whole process, so that others depending on it by name find it. @throws the loader's Error
+ */
 function preload(path: string): void {
   try {
     process.dlopen({ exports: {} }, path, constants.dlopen.RTLD_LAZY | constants.dlopen.RTLD_GLOBAL | NODELETE);
   } catch (error) {
-    // It is loaded, and is not an addon of Node.
+    // It is loaded, just not as a Node addon.
     if (!(error as Error).message.startsWith('Module did not self-register')) throw error;
   }
 }
 
 /**
- * A directory of links to ONNX Runtime and to a provider that lies elsewhere: ONNX Runtime looks for its provider next
- * to the file that it was loaded as, and does not follow links.
+ * A directory of links to ONNX Runtime and to a provider elsewhere: ONNX Runtime looks for its provider next to the
+ * path it was loaded from, without resolving links.
  */
 async function linkedTogether(provider: string, own: string): Promise<string> {
   const targets = [...PROVIDER_FILES.map((file) => join(provider, file)), join(own, RUNTIME)].map((path) => ({
@@ -231,7 +233,7 @@ async function linkedTogether(provider: string, own: string): Promise<string> {
   return made;
 }
 
-/** Are the links there, or could they be made? Another process may make the same ones meanwhile. */
+/** Do the links exist, or could they be created? Another process may create the same ones concurrently. */
 async function linked(
   directory: string,
   targets: readonly { readonly name: string; readonly target: string }[],

@@ -3,32 +3,36 @@ import type { NodeProto } from './onnx_pb.js';
 import { broadcast, intAttribute, NoGradient, type Shape, Shapes, sameShape } from './shapes.js';
 
 /**
- * Part of the gradient in a value: `factor` times what `value` or `product` says, 1 without either. Its shape is the
- * value's, or one that broadcasts to it: the gradient of a sum is one number, and stays one until it meets an array.
+ * A part of the gradient with respect to a value: `factor` times `value` or `product`, 1 without either. Its shape is
+ * the value's, or one that broadcasts to it: the gradient of a sum is one number, and stays one until it meets an
+ * array.
  */
 export interface GradientPart {
   readonly factor: number;
   readonly shape: Shape;
   readonly value?: Value;
-  /** gradient · matrix, or gradient · matrixᵀ: where only its sum over rows is wanted, rows are summed first. */
+  /** gradient · matrix, or gradient · matrixᵀ: if only its sum over rows is needed, rows are summed first. */
   readonly product?: { readonly gradient: Value; readonly matrix: Value; readonly transposed: boolean };
 }
 
-/** Gradients in the operands of a node, undefined where there is none, from the gradient in what it made. */
+/**
+ * Gradients with respect to a node's operands (undefined if there is none), from the gradient with respect to its
+ * output.
+ */
 export type GradientRule = (
   d: Differentiation,
   made: NodeProto,
   parts: readonly GradientPart[],
 ) => readonly (readonly GradientPart[] | undefined)[];
 
-/** Results do not change with their operands, or by jumps. */
+/** Operators whose output does not depend on their operands, or only by jumps. */
 const CONSTANT = new Set('Greater GreaterOrEqual Less Equal Not And Or Shape ConstantOfShape'.split(' '));
 
-/** A graph that is being differentiated. */
+/** State of the differentiation of a graph. */
 export class Differentiation {
   readonly shapes: Shapes;
   private readonly parts = new Map<string, GradientPart[]>();
-  /** Values that depend on `wrt` in a way that has a gradient. */
+  /** Values that depend on `wrt` differentiably. */
   private readonly active: Set<string>;
 
   constructor(
@@ -54,7 +58,7 @@ export class Differentiation {
     return this.active.has(value);
   }
 
-  /** Adds parts of the gradient in a value, which broadcasting may have enlarged. */
+  /** Adds parts of the gradient with respect to a value, which broadcasting may have enlarged. */
   give(value: string, parts: readonly GradientPart[]): void {
     if (!this.active.has(value)) return;
     const list = this.parts.get(value) ?? [];
@@ -62,14 +66,14 @@ export class Differentiation {
     for (const part of parts) list.push(part);
   }
 
-  /** Hands the gradient in what a node made on to its operands. */
+  /** Propagates the gradient with respect to a node's output to its operands. */
   through(made: NodeProto): void {
-    // Of several results only the first is differentiable (TopK).
+    // Of several outputs, only the first is differentiable (TopK).
     const output = made.output[0] as Value;
     const parts = this.merged(this.partsOf(output));
     if (parts.length === 0) return;
     const own = this.g.derivatives.get(output);
-    // Nothing before it is asked for.
+    // No gradient is needed before it.
     if (!(own ? own.inputs : made.input).some((operand) => this.active.has(operand))) return;
     if (own) {
       const inner = own.of(this.g, this.whole(parts, output));
@@ -87,18 +91,18 @@ export class Differentiation {
     }
   }
 
-  /** Those that are products stay apart; the others are added up. */
+  /** Products are kept separate; the others are added up. */
   private merged(parts: readonly GradientPart[]): readonly GradientPart[] {
     const products = parts.filter(({ product }) => product);
     const rest = parts.filter(({ product }) => !product);
     return rest.length < 2 ? parts : [this.sum(rest), ...products];
   }
 
-  /** One part for all; its shape is the largest among them. */
+  /** Combines all parts; the result has the largest of their shapes. */
   sum(parts: readonly GradientPart[]): GradientPart {
     if (parts.length === 1 && !parts[0]!.product) return parts[0]!;
     const { g } = this;
-    // What is added comes before what is subtracted, so that nothing is negated.
+    // Additions come before subtractions, so that nothing needs to be negated.
     const [first, ...rest] = [...parts].sort((a, b) => Math.sign(b.factor) - Math.sign(a.factor));
     let value = this.valueOf(first!);
     for (const part of rest) {
@@ -116,7 +120,7 @@ export class Differentiation {
     return factor === 1 ? unscaled : g.mul(unscaled, g.scalar(factor));
   }
 
-  /** The gradient in `value`, of its whole shape. */
+  /** The gradient with respect to `value`, in its full shape. */
   whole(parts: readonly GradientPart[], value: Value): Value {
     const sum = this.sum(parts);
     const array = this.valueOf(sum);
@@ -133,13 +137,16 @@ export class Differentiation {
     return { factor: part.factor * factor, value: this.g.mul(unscaled, value), shape };
   }
 
-  /** A part of the gradient in something of shape `from`, summed over what broadcasting an operand of shape `to` added. */
+  /**
+   * A part of the gradient with respect to something of shape `from`, summed over the axes that broadcasting an operand
+   * of shape `to` added.
+   */
   summedTo(part: GradientPart, to: Shape, from: Shape): GradientPart {
     const added = from.length - to.length;
     const axes = from.flatMap((dim, axis) => (axis < added || (to[axis - added] === 1 && dim !== 1) ? [axis] : []));
     if (axes.length === 0) return part;
     if (part.product && from.length === 2 && to.length === 1 && axes.length === 1) return this.rowSum(part, to);
-    // Where the part is one number for an axis, its sum is that number times the length.
+    // If the part is constant along an axis, its sum is that constant times the length.
     const rank = part.shape.length;
     const extent = (axis: number) => part.shape[axis - from.length + rank] ?? 1;
     let { factor } = part;
@@ -152,14 +159,14 @@ export class Differentiation {
     return { factor, value, shape };
   }
 
-  /** Sums over `axes`, of which `lost` are dropped and the others stay with length 1. */
+  /** Sums over `axes`; those in `lost` are dropped, the others keep length 1. */
   private reduced(value: Value, axes: readonly number[], lost: readonly number[]): Value {
     const kept = axes.filter((axis) => !lost.includes(axis));
     const within = kept.length > 0 ? this.g.reduceSum(value, kept, true) : value;
     return lost.length > 0 ? this.g.reduceSum(within, lost) : within;
   }
 
-  /** Σ over rows of gradient · matrix: one product of a vector instead of an array that is only summed. */
+  /** Σ over rows of gradient · matrix: one vector product instead of an array that is only summed. */
   private rowSum({ factor, product }: GradientPart, to: Shape): GradientPart {
     const { gradient, matrix, transposed } = product!;
     const rows = this.g.reduceSum(gradient, [0]);
@@ -171,13 +178,13 @@ export class Differentiation {
     throw new NoGradient(`a gradient is summed over ${dim}, whose length is not known`);
   }
 
-  /** Parts of the gradient in a node's result, for operand `i`. */
+  /** Parts of the gradient with respect to a node's output, for operand `i`. */
   towards(made: NodeProto, i: number, parts: readonly GradientPart[]): GradientPart[] {
     const [to, from] = [this.shapes.of(made.input[i]!), this.shapes.of(made.output[0]!)];
     return parts.map((part) => this.summedTo(part, to, from));
   }
 
-  /** The part with the axes that a Reduce… took away as axes of length 1. */
+  /** The part with the axes removed by a Reduce… restored with length 1. */
   unreduced(made: NodeProto, part: GradientPart): GradientPart {
     if (intAttribute(made, 'keepdims', 1) === 1 || part.shape.length === 0) return part;
     const [axes, out] = [this.shapes.axes(made), this.shapes.of(made.output[0]!)];
@@ -188,7 +195,7 @@ export class Differentiation {
   }
 }
 
-/** The gradient in an operand, where it is wanted. */
+/** The gradient with respect to an operand, if needed. */
 export function needed(d: Differentiation, made: NodeProto, i: number, parts: () => readonly GradientPart[]) {
   return d.isActive(made.input[i]!) ? parts() : undefined;
 }

@@ -1,10 +1,10 @@
 /**
- * Settings that ONNX Runtime reads from the environment when it loads. Set where the program begins: what a thread
- * sets for itself, native code does not see.
+ * Settings that ONNX Runtime reads from the environment when it is loaded. Set at program start: native code does not
+ * see variables set in a thread.
  */
 
-// Its Linux build keeps usage records in the home directory otherwise; nothing is written outside --out here.
+// Otherwise its Linux build keeps usage records in the home directory; sae-pipe writes nothing outside --out.
 process.env.ORT_DISABLE_TELEMETRY = '1';
-// Its CUDA provider prefers cuDNN's attention on newer cards, and fails where cuDNN finds no plan; its own flash
-// attention has no such condition.
+// On newer cards its CUDA provider prefers cuDNN's attention, and fails if cuDNN finds no plan; its own flash attention
+// has no such problem.
 process.env.ORT_ENABLE_CUDNN_FLASH_ATTENTION ??= '0';

@@ -4,7 +4,7 @@ import type { GraphBuilder, Value } from './graph.js';
 import type { NodeProto } from './onnx_pb.js';
 import { intAttribute, NoGradient, type Shape } from './shapes.js';
 
-// Rules of the operators that language models are written with beyond those of losses: float32 on a CPU.
+// Rules for the operators of language models beyond those of losses: float32 on a CPU.
 
 const attributeOf = ({ attribute }: NodeProto, name: string) => attribute.find((one) => one.name === name);
 
@@ -19,7 +19,10 @@ const mean = (g: GraphBuilder, x: Value) => g.op('ReduceMean', [x, g.ints(-1)], 
 const inverseNorm = (g: GraphBuilder, x: Value, epsilon: number) =>
   g.div(g.scalar(1), g.op('Sqrt', [g.add(mean(g, g.mul(x, x)), g.scalar(epsilon))]));
 
-/** The gradient in x of x r with r = inverseNorm(x), from that in x r: r (d − n mean(d n)), n = x r. */
+/**
+ * The gradient with respect to x of x r with r = inverseNorm(x), given that with respect to x r: r (d − n mean(d n)), n
+ * = x r.
+ */
 function throughNorm(g: GraphBuilder, x: Value, r: Value, d: Value): Value {
   const n = g.mul(x, r);
   return g.mul(r, g.sub(d, g.mul(n, mean(g, g.mul(d, n)))));
@@ -28,7 +31,7 @@ function throughNorm(g: GraphBuilder, x: Value, r: Value, d: Value): Value {
 const SQRT_2_OVER_PI = Math.sqrt(2 / Math.PI);
 const CUBIC = 0.044715;
 
-/** Derivative of GELU by its tanh approximation, ½ x (1 + tanh u) with u = √(2/π) (x + c x³). */
+/** Derivative of GELU with the tanh approximation, ½ x (1 + tanh u) with u = √(2/π) (x + c x³). */
 function geluTanhDerivative(g: GraphBuilder, x: Value): Value {
   const squared = g.mul(x, x);
   const inner = g.mul(x, g.add(g.scalar(1), g.mul(squared, g.scalar(CUBIC))));
@@ -90,7 +93,7 @@ export const MODEL_RULES: Readonly<Record<string, GradientRule>> = {
     const inner = throughNorm(g, centred, inverseNorm(g, centred, number(made, 'epsilon')), gradient);
     return [array(g.sub(inner, mean(g, inner)), d.shapes.of(x))];
   },
-  // A rotation's transpose is the rotation back.
+  // A rotation's transpose is its inverse.
   RotaryEmbedding: (d, made, parts) => {
     const [x, cos, sin, positions] = made.input as [Value, Value, Value, Value];
     const rotated = intAttribute(made, 'rotary_embedding_dim', 0);
@@ -112,7 +115,7 @@ export const MODEL_RULES: Readonly<Record<string, GradientRule>> = {
       throw new NoGradient('a value repeated has no gradient here');
     return [parts];
   },
-  // Of one entry along an axis.
+  // A single entry along an axis.
   Gather: (d, made, parts) => {
     const [data, index] = made.input as [Value, Value];
     const shape = d.shapes.of(data);
@@ -139,7 +142,10 @@ export const MODEL_RULES: Readonly<Record<string, GradientRule>> = {
   Attention: attention,
 };
 
-/** Queries [batch, rows, heads × size] against keys and values [batch, columns, kvHeads × size], by a mask [rows, columns]. */
+/**
+ * Attention of queries [batch, rows, heads × size] to keys and values [batch, columns, kvHeads × size], with a mask
+ * [rows, columns].
+ */
 function attention(d: Differentiation, made: NodeProto, parts: readonly GradientPart[]) {
   const { g } = d;
   const [q, k, v, mask] = made.input as [Value, Value, Value, Value | undefined];

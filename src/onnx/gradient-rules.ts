@@ -5,12 +5,12 @@ import { broadcast, intAttribute, intsAttribute, NoGradient, type Shape, sameSha
 
 const negated = (part: GradientPart): GradientPart => ({ ...part, factor: -part.factor });
 
-/** Of an operator on single entries: the gradient times a value of the result's shape. */
+/** For an elementwise operator: the gradient times a value of the output's shape. */
 export const entrywise =
   (derivative: (g: GraphBuilder, made: NodeProto) => Value): GradientRule =>
   (d, made, parts) => [[d.times(d.sum(parts), derivative(d.g, made))]];
 
-/** Of the operators that losses of SAEs are written with. */
+/** Rules for the operators of SAE losses. */
 export const LOSS_RULES: Readonly<Record<string, GradientRule>> = {
   Identity: (_, __, parts) => [parts],
   Neg: (_, __, parts) => [parts.map(negated)],
@@ -104,7 +104,7 @@ export const LOSS_RULES: Readonly<Record<string, GradientRule>> = {
   },
 };
 
-/** C = A B, with either transposed: dA = dC Bᵀ and dB = Aᵀ dC, and their like. */
+/** C = A B, with either transposed: dA = dC Bᵀ and dB = Aᵀ dC, and the transposed variants. */
 function product(d: Differentiation, made: NodeProto, parts: readonly GradientPart[]) {
   const [a, b] = made.input as [Value, Value];
   const [transA, transB] = ['transA', 'transB'].map((name) => intAttribute(made, name, 0) === 1);
@@ -113,7 +113,7 @@ function product(d: Differentiation, made: NodeProto, parts: readonly GradientPa
   const [left, right] = [d.shapes.of(a), d.shapes.of(b)];
   if (d.isActive(b) && left.length !== right.length)
     throw new NoGradient('a matrix for every product has no gradient here');
-  // What is broadcast would have to be summed over the products that share it; a matrix under all of them is not.
+  // A broadcast operand would have to be summed over the products that share it, except a single matrix shared by all.
   const products = d.shapes.of(made.output[0]!).slice(0, -2);
   const broadcasts = (shape: Shape) => !sameShape(shape.slice(0, -2), products);
   if ((d.isActive(a) && broadcasts(left)) || (d.isActive(b) && broadcasts(right))) {

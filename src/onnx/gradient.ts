@@ -6,11 +6,11 @@ import type { GraphBuilder, Value } from './graph.js';
 const ALL = { ...LOSS_RULES, ...MODEL_RULES };
 
 /**
- * Reverse-mode differentiation: writes the gradient of a scalar in `wrt` into the graph that computes it. Values made by
- * `stopGradient` are constants, and those of `withDerivative` have the derivative that was given.
+ * Reverse-mode differentiation: adds the gradient of a scalar with respect to `wrt` to its graph. Values made by
+ * `stopGradient` are constants, and those of `withDerivative` have the given derivative.
  *
- * @returns by value, of its shape; what the scalar does not depend on is absent
- * @throws NoGradient naming an operator that has no rule
+ * @returns gradients by value, in its shape; absent if the scalar does not depend on it
+ * @throws NoGradient naming an operator without a rule
  */
 export function gradients(g: GraphBuilder, of: Value, wrt: readonly Value[]): Map<Value, Value> {
   const d = new Differentiation(g, wrt, ALL);

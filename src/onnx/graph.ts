@@ -26,9 +26,9 @@ import {
 
 /** Opset of the standard operators (Attention and RotaryEmbedding came with 23). */
 export const OPSET = 23;
-/** The opset of graphs that show bits: BitCast came with it. */
+/** The opset for graphs that access bits: it introduced BitCast. */
 export const OPSET_OF_BITS = 26;
-/** IR version that carries opset 23; ONNX Runtime takes later operators with it. */
+/** IR version of opset 23; ONNX Runtime accepts later operators with it. */
 const IR_VERSION = 11n;
 /** ONNX Runtime's own operators. */
 export const MICROSOFT = 'com.microsoft';
@@ -37,7 +37,10 @@ declare const valueBrand: unique symbol;
 /** A tensor of the graph, by name. */
 export type Value = string & { readonly [valueBrand]: true };
 
-/** Gradients of a value in `inputs`, given the gradient in it; of the inputs' shapes, or what broadcasting made of them. */
+/**
+ * Gradients with respect to `inputs`, given the gradient with respect to the value; in the inputs' shapes, or broadcast
+ * ones.
+ */
 export interface Derivative {
   readonly inputs: readonly Value[];
   of(g: GraphBuilder, gradient: Value): readonly Value[];
@@ -48,16 +51,16 @@ export interface OpOptions {
 }
 
 /**
- * Writes an ONNX graph node by node; `encode` gives the bytes of the .onnx file. Values are named on the way, so a
- * graph reads like the formula it computes. A builder made by `body` writes the subgraph of a Loop and may use every
- * value of the graph around it.
+ * Builds an ONNX graph node by node; `encode` returns the bytes of the .onnx file. Values are named as they are
+ * created, so a graph reads like the formula it computes. A builder made by `body` builds the subgraph of a Loop and
+ * may use every value of the enclosing graph.
  */
 export class GraphBuilder {
-  /** What has been written so far, for those who read it (shapes.ts, gradient.ts). */
+  /** The graph so far, for code that analyses it (shapes.ts, gradient.ts). */
   readonly nodes: NodeProto[] = [];
   readonly inputs: ValueInfoProto[] = [];
   readonly initializers: TensorProto[] = [];
-  /** Values whose gradient is not that of the operator that made them. */
+  /** Values with a gradient other than that of the operator that made them. */
   readonly derivatives = new Map<Value, Derivative>();
   private readonly outputs: ValueInfoProto[] = [];
   private readonly constants = new Map<string, Value>();
@@ -87,7 +90,7 @@ export class GraphBuilder {
     this.outputs.push(valueInfo(unique, dtype, shape));
   }
 
-  /** An initializer whose bytes stay in their own file. */
+  /** An initializer whose bytes stay in an external file. */
   external(name: string, dtype: DType, dims: readonly number[], data: ExternalData): Value {
     const expected = dims.reduce((product, dim) => product * dim, dtypeBytes(dtype));
     if (data.length !== expected) {
@@ -97,7 +100,7 @@ export class GraphBuilder {
     return name as Value;
   }
 
-  /** A float32 initializer given by value; for small tables (RoPE), not for weights. */
+  /** A float32 initializer with inline values; for small tables (RoPE), not for weights. */
   table(name: string, dims: readonly number[], values: Float32Array): Value {
     const rawData = new Uint8Array(values.buffer, values.byteOffset, values.byteLength).slice();
     this.initializers.push(
@@ -170,7 +173,7 @@ export class GraphBuilder {
     return this.op('Div', [a, b]);
   }
 
-  /** Product of matrices (of their last two dimensions), with either transposed on the fly. */
+  /** Matrix product (of the last two dimensions), with either operand optionally transposed. */
   matmul(a: Value, b: Value, { transA = false, transB = false } = {}): Value {
     if (!transA && !transB) return this.op('MatMul', [a, b]);
     return this.op('FusedMatMul', [a, b], { transA: Number(transA), transB: Number(transB) }, { domain: MICROSOFT });
@@ -180,7 +183,7 @@ export class GraphBuilder {
     return this.op('Cast', [value], { to: dtypeCode(to) });
   }
 
-  /** The bits of float32 values as bfloat16, as uint16: ONNX Runtime's JavaScript knows no bfloat16. */
+  /** The bits of float32 values converted to bfloat16, as uint16: ONNX Runtime's JavaScript API has no bfloat16. */
   bfloat16Bits(value: Value): Value {
     if (this.opset < OPSET_OF_BITS) throw new Error(`opset ${this.opset} has no BitCast`);
     return this.op('BitCast', [this.cast(value, 'bfloat16')], { to: dtypeCode('uint16') });
@@ -226,12 +229,12 @@ export class GraphBuilder {
     return this.op('Relu', [value]);
   }
 
-  /** The same value, constant to `gradients` (gradient.ts). */
+  /** The same value, treated as constant by `gradients` (gradient.ts). */
   stopGradient(value: Value): Value {
     return this.withDerivative(value, { inputs: [], of: () => [] });
   }
 
-  /** The same value, with another derivative than its own: that of a straight-through estimator, say. */
+  /** The same value with a custom derivative, such as that of a straight-through estimator. */
   withDerivative(value: Value, derivative: Derivative): Value {
     const same = this.op('Identity', [value]);
     this.derivatives.set(same, derivative);
@@ -253,8 +256,8 @@ export class GraphBuilder {
   }
 
   /**
-   * The graph as a message; what a Loop holds as its body. Nodes and initializers that no output needs are left out:
-   * a graph built for a whole model is cut after its deepest requested output.
+   * The graph as a message, also used as a Loop's body. Nodes and initializers that no output needs are dropped: a
+   * graph built for a whole model is cut after its deepest requested output.
    */
   graph(): GraphProto {
     const needed = new Set(this.outputs.map((output) => output.name));
@@ -291,19 +294,19 @@ export class GraphBuilder {
   }
 }
 
-/** What a graph's weights are, and what they take once a session is open. */
+/** Size of a graph's weights, and their memory once a session is open. */
 export interface WeightMemory {
-  /** Entries of all weights that the graph uses. */
+  /** Entries of all weights used by the graph. */
   readonly parameters: number;
   /** Bytes in memory. */
   readonly bytes: number;
 }
 
 /**
- * Memory of a graph's external weights. ONNX Runtime folds a Cast of a weight when the session opens: what is cast to
- * float32 is held so, 4 bytes an entry, and what is used as stored (an embedding that is gathered from) as it is.
+ * Memory of a graph's external weights. ONNX Runtime folds the Cast of a weight when the session opens: weights cast to
+ * float32 take 4 bytes per entry, and weights used as stored (such as a gathered embedding) their stored size.
  *
- * @param model as encoded by GraphBuilder
+ * @param model encoded by GraphBuilder
  */
 export function weightMemory(model: Uint8Array): WeightMemory {
   const graph = fromBinary(ModelProtoSchema, model).graph;

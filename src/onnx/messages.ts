@@ -20,20 +20,20 @@ import {
   ValueInfoProtoSchema,
 } from './onnx_pb.js';
 
-/** A dimension: a number, or a name for one that is known when the graph runs. */
+/** A dimension: a number, or a name for one known only at run time. */
 export type Dim = number | string;
 
-/** Value of a node's attribute; whole numbers become INT, other numbers are given as `{ float }`. */
+/** Value of a node's attribute; integers become INT, other numbers are given as `{ float }`. */
 export type Attribute = number | bigint | string | readonly number[] | { float: number } | { graph(): GraphProto };
 
-/** Where an initializer's bytes lie: a range of a file, named by its absolute path with symbolic links resolved. */
+/** Location of an initializer's bytes: a range of a file, given by its absolute path with symbolic links resolved. */
 export interface ExternalData {
   readonly path: string;
   readonly offset: number;
   readonly length: number;
 }
 
-/** An initializer whose bytes stay in their own file. */
+/** An initializer whose bytes stay in an external file. */
 export function externalTensor(name: string, dtype: DType, dims: readonly number[], data: ExternalData): TensorProto {
   const entry = (key: string, value: string) => create(StringStringEntryProtoSchema, { key, value });
   return create(TensorProtoSchema, {
@@ -41,7 +41,7 @@ export function externalTensor(name: string, dtype: DType, dims: readonly number
     dataType: dtypeCode(dtype),
     dims: dims.map(BigInt),
     dataLocation: TensorProto_DataLocation.EXTERNAL,
-    // The session resolves locations against the root directory (see session.ts), hence the path from there.
+    // The session resolves locations relative to the root directory (see session.ts).
     externalData: [
       entry('location', relative(parse(data.path).root, data.path).replaceAll(sep, '/')),
       entry('offset', String(data.offset)),
@@ -50,7 +50,7 @@ export function externalTensor(name: string, dtype: DType, dims: readonly number
   });
 }
 
-/** Inputs of a node and, for a Loop, everything its body takes from the graph around it. */
+/** Inputs of a node, and for a Loop everything its body uses of the enclosing graph. */
 export function namesUsed(candidate: NodeProto): string[] {
   const inner = candidate.attribute.flatMap(
     ({ g }) => g?.node.flatMap(namesUsed).concat(g.output.map((o) => o.name)) ?? [],
@@ -108,7 +108,7 @@ function attribute(name: string, value: Attribute): AttributeProto {
   return create(AttributeProtoSchema, { name, type: Type.INTS, ints: value.map(BigInt) });
 }
 
-/** Element types used in our graphs, by ONNX Runtime's JavaScript names (bfloat16 travels as uint16 bits outside). */
+/** Element types used in our graphs, by ONNX Runtime's JavaScript names (bfloat16 is passed as uint16 bits). */
 export type DType = 'float32' | 'float16' | 'bfloat16' | 'int64' | 'int32' | 'int8' | 'uint8' | 'uint16' | 'bool';
 
 const CODES: Record<DType, TensorProto_DataType> = {

@@ -2,30 +2,33 @@ import type { GraphBuilder, Value } from './graph.js';
 import type { Dim } from './messages.js';
 import type { NodeProto } from './onnx_pb.js';
 
-/** Dimensions of a tensor; a name stands for one that is known when the graph runs. */
+/** Dimensions of a tensor; a name stands for one known only at run time. */
 export type Shape = readonly Dim[];
 
-/** A graph has no gradient here: an operator, a form of one, or a shape in it has no rule. Anything else is a bug. */
+/**
+ * A graph has no gradient here: there is no rule for an operator, a variant of one, or a shape. Any other error is a
+ * bug.
+ */
 export class NoGradient extends Error {}
 
-/** A whole-number attribute of a node. */
+/** An integer attribute of a node. */
 export function intAttribute({ attribute }: NodeProto, name: string, usual: number): number {
   const found = attribute.find((one) => one.name === name);
   return found ? Number(found.i) : usual;
 }
 
-/** A list of whole numbers; undefined where the node has none. */
+/** A list of integers; undefined if the node has none. */
 export function intsAttribute({ attribute }: NodeProto, name: string): number[] | undefined {
   return attribute.find((one) => one.name === name)?.ints.map(Number);
 }
 
-/** Shapes of a graph's values, worked out from those of its inputs and initializers for the operators that we write. */
+/** Shape inference for a graph's values, from its inputs and initializers, for the operators we use. */
 export class Shapes {
   private readonly known = new Map<string, Shape>();
 
   constructor(private readonly g: GraphBuilder) {}
 
-  /** @throws Error naming an operator whose result's shape is not known */
+  /** @throws Error naming an operator whose output shape is unknown */
   of(value: string): Shape {
     let shape = this.known.get(value);
     if (!shape) {
@@ -36,7 +39,7 @@ export class Shapes {
     return shape;
   }
 
-  /** The numbers of a constant of whole numbers, or of what is made of shapes alone. */
+  /** The values of an integer constant, or of something computed from shapes alone. */
   ints(value: string): number[] {
     const found = this.g.initializers.find(({ name }) => name === value);
     if (found) return found.int64Data.map(Number);
@@ -123,13 +126,13 @@ export class Shapes {
     throw new NoGradient(`the shape of what ${opType} gives is not known here`);
   }
 
-  /** The shape that a value holds: that of another value, or a constant. */
+  /** The shape stored in a value: that of another value, or a constant. */
   private asked(value: string): Shape {
     const made = this.g.nodes.find(({ output }) => output[0] === value);
     return made?.opType === 'Shape' ? this.of(made.input[0]!) : this.ints(value);
   }
 
-  /** The numbers that a Reshape asks for, where 0 is the dimension as it was and −1 what is left. */
+  /** The numbers of a Reshape, where 0 keeps a dimension and −1 is inferred. */
   private reshaped(value: string, asked: Shape): Shape {
     if (!asked.some((dim) => dim === 0 || dim === -1)) return asked;
     const from = this.of(value);
@@ -138,7 +141,7 @@ export class Shapes {
     return known.map((dim) => (dim === -1 ? product(from) / product(known.filter((other) => other !== -1)) : dim));
   }
 
-  /** First entry, and the one after the last, along the one axis of a Slice by constants. */
+  /** First and last (exclusive) entry along the single axis of a Slice with constant bounds. */
   bounds({ input }: NodeProto): { axis: number; from: number; to: number } {
     const [from, to, axis] = [1, 2, 3].map((i) => this.ints(input[i]!)[0]!) as [number, number, number];
     const length = numberOf(this.of(input[0]!)[axis]!);
@@ -174,19 +177,19 @@ function numberOf(dim: Dim): number {
   throw new NoGradient(`the length of ${dim} is not known`);
 }
 
-/** Operators whose result has the shape of their first operand. */
+/** Operators whose output has the shape of their first operand. */
 const ALIKE = new Set(
   'Gelu Sigmoid Erf Softmax RMSNormalization LayerNormalization RotaryEmbedding ScatterElements'.split(' '),
 );
 
-/** Operators that work on entries, with their operands broadcast. */
+/** Elementwise operators with broadcasting. */
 const ELEMENTWISE = new Set(
   'Add Sub Mul Div Relu Exp Sqrt Tanh Abs Neg Identity Cast Where Greater GreaterOrEqual Less Equal Not And Or Min Max'.split(
     ' ',
   ),
 );
 
-/** The shape of what an operator makes of two operands. @throws Error where they do not fit */
+/** The output shape of a binary operator. @throws Error if the shapes do not match */
 export function broadcast(a: Shape, b: Shape): Shape {
   const rank = Math.max(a.length, b.length);
   return Array.from({ length: rank }, (_, i) => {

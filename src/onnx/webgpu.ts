@@ -4,12 +4,12 @@ import { type GraphProto, GraphProtoSchema, ModelProtoSchema, type NodeProto } f
 import { intAttribute } from './shapes.js';
 
 /**
- * A graph as ONNX Runtime's WebGPU provider computes it. It has no kernel for a product with a transposed matrix, which
- * would run on the CPU; and where such a product in a Loop reads a weight that another operator has on the GPU (an
- * embedding that is the unembedding, too), the product is given what is not the weight. So matrices are transposed by
- * an operator, which ONNX Runtime folds for weights when the session opens.
+ * Adapts a graph for ONNX Runtime's WebGPU provider. It has no kernel for products with a transposed matrix, which
+ * would run on the CPU; and if such a product in a Loop reads a weight that another operator has on the GPU (an
+ * embedding tied to the unembedding), it reads wrong data. So matrices are transposed by an explicit operator, which
+ * ONNX Runtime folds for weights when the session opens.
  *
- * @param model as encoded by GraphBuilder
+ * @param model encoded by GraphBuilder
  */
 export function forWebGpu(model: Uint8Array): Uint8Array {
   const message = fromBinary(ModelProtoSchema, model);
@@ -19,9 +19,9 @@ export function forWebGpu(model: Uint8Array): Uint8Array {
 
 /** Rewrites the products of a graph and of the bodies of its Loops. */
 class Rewriter {
-  /** Ranks of what is known without inference: initializers, inputs, and what has their shape. */
+  /** Ranks known without inference: initializers, inputs, and values of the same shape. */
   private readonly ranks = new Map<string, number>();
-  /** Transposes of values of the outermost graph, by value; each stands right after what makes the value. */
+  /** Transposed values of the outermost graph; each Transpose directly follows the node that makes the value. */
   private readonly transposed = new Map<string, NodeProto>();
 
   constructor(private readonly outermost: GraphProto) {
@@ -57,7 +57,7 @@ class Rewriter {
     if (one.opType !== 'FusedMatMul') return { ...one, attribute };
     const sides = one.input.map((value, i) => {
       if (intAttribute(one, i === 0 ? 'transA' : 'transB', 0) === 0) return value;
-      // Of a value of a Loop, or of a rank that is not known, nothing is transposed; the product stays as it is.
+      // A Loop's value, or one of unknown rank, is not transposed; the product is left unchanged.
       return this.ranks.get(value) === 2 ? this.transpose(value) : undefined;
     });
     if (sides.includes(undefined)) return one;

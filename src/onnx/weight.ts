@@ -5,7 +5,7 @@ import type { DType } from './messages.js';
 /** Element types that weights may have on disk, by their names in a graph. */
 const WEIGHT_DTYPES: Partial<Record<SafetensorsDType, DType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
 
-/** May a weight be stored so? What is not is refused when a checkpoint or an SAE is opened. */
+/** May a weight have this element type? Others are refused when a checkpoint or an SAE is opened. */
 export function isWeightDType(dtype: SafetensorsDType): boolean {
   return WEIGHT_DTYPES[dtype] !== undefined;
 }
@@ -22,7 +22,7 @@ export function storedWeight(g: GraphBuilder, name: string, location: TensorLoca
   return g.external(name, weightDType(location), location.shape, location);
 }
 
-/** A stored weight in another element type; ONNX Runtime folds the cast when the session opens. */
+/** A stored weight converted to another element type; ONNX Runtime folds the cast when the session opens. */
 export function weightAs(g: GraphBuilder, dtype: DType, stored: Value, location: TensorLocation): Value {
   return weightDType(location) === dtype ? stored : g.cast(stored, dtype);
 }

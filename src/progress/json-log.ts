@@ -1,18 +1,18 @@
 import { type Progress, Task } from './progress.js';
 
-/** Least time between two updates of a task (milliseconds). */
+/** Min time between two updates of a task (milliseconds). */
 const INTERVAL = 1000;
 
-/** A line of `--log json`: one JSON object, its time first. Numbers that are not finite are null. */
+/** A line of `--log json`: one JSON object, starting with the time. Non-finite numbers become null. */
 export function jsonLine(event: string, fields: Readonly<Record<string, unknown>>): string {
   return `${JSON.stringify({ time: new Date().toISOString(), event, ...fields })}\n`;
 }
 
 /**
- * Progress for machines, one JSON object per line: `begin`, `update` (at most one per second), `end` and `say`. docs/how-to/watching.md
- * lists the fields.
+ * Progress as one JSON object per line: `begin`, `update` (at most one per second), `end` and `say`.
+ * docs/how-to/watching.md lists the fields.
  *
- * @param write takes a line with its newline
+ * @param write receives a line including its newline
  * @param now a clock in milliseconds
  */
 export function jsonProgress(write: (line: string) => void, now: () => number = () => performance.now()): Progress {
@@ -33,7 +33,7 @@ export function jsonProgress(write: (line: string) => void, now: () => number = 
       task.update(done);
       if (now() - written < INTERVAL) return;
       written = now();
-      // Notes are written to be read on after a bar.
+      // Notes are formatted for following a bar.
       const figures = note.replace(/^·\s*/, '');
       tell('update', task, { rate: task.rate(), left: task.left() ?? null, note: figures });
     },

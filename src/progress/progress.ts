@@ -1,24 +1,24 @@
 import type { StopSignal } from '../errors/refusal.js';
 
-/** Where a stage tells how far it is. The command line draws bars; tests and library users may stay silent. */
+/** Where a stage reports its progress. The command line draws bars; tests and library users may ignore it. */
 export interface Progress {
-  /** Begins a task of `total` units; ends the one before. */
+  /** Begins a task of `total` units; ends the previous one. */
   begin(label: string, total: number, unit: string): void;
-  /** `done` units so far; `note` is a short text with the figures of the moment. */
+  /** `done` units so far; `note` is a short text with current figures. */
   update(done: number, note?: string): void;
   end(): void;
   /** Begins several tasks at once, each a row of a live table; `end` ends it. */
   table(label: string, rows: readonly { label: string; total: number }[], unit: string): Table;
-  /** A line worth reading afterwards. */
+  /** A line to keep in the log. */
   say(line: string): void;
-  /** The same for people; for machines an event with its figures instead. */
+  /** The same; with --log json, an event with its figures instead. */
   tell(event: 'result' | 'warning', line: string, fields: Readonly<Record<string, unknown>>): void;
 }
 
-/** Tasks under way at the same time, by their place in the list they were begun with. */
+/** Concurrent tasks, by index in the list they were started with. */
 export interface Table {
   update(row: number, done: number, note?: string): void;
-  /** The task is over; what it came to is worth reading afterwards. */
+  /** The task has ended; its result is worth a line in the log. */
   finish(row: number, note: string): void;
 }
 
@@ -31,12 +31,12 @@ export const silent: Progress = {
   tell() {},
 };
 
-/** Asked between steps: has the user pressed Ctrl-C (SIGINT), or has a scheduler sent a signal? */
+/** Polled between steps: has the user pressed Ctrl-C (SIGINT), or has a scheduler sent a signal? */
 export interface StopRequest {
   signal: StopSignal | undefined;
 }
 
-/** A piece of work under way: how far it is, how fast it goes, what time it has left. */
+/** A running task: its progress, rate and remaining time. */
 export class Task {
   private readonly started: number;
   private first: number | undefined;
@@ -44,7 +44,7 @@ export class Task {
   done = 0;
 
   /**
-   * @param total units of the whole
+   * @param total number of units
    * @param now a clock in milliseconds
    */
   constructor(
@@ -56,13 +56,13 @@ export class Task {
     this.started = now();
   }
 
-  /** Has it been told how far it is? */
+  /** Has it received an update? */
   get begun(): boolean {
     return this.first !== undefined;
   }
 
   update(done: number): void {
-    // What an earlier run did does not count into the rate.
+    // Work done by an earlier run does not count towards the rate.
     this.first ??= done;
     this.done = done;
   }
@@ -72,19 +72,19 @@ export class Task {
     return (this.now() - this.started) / 1000;
   }
 
-  /** Units a second since it began; 0 where nothing is known yet. */
+  /** Units per second since it began; 0 if unknown. */
   rate(): number {
     const seconds = this.seconds();
     return seconds > 0 ? (this.done - (this.first ?? this.done)) / seconds : 0;
   }
 
-  /** Seconds that the rest takes at this rate; undefined where there is no rate. */
+  /** Estimated remaining seconds; undefined without a rate. */
   left(): number | undefined {
     return secondsLeft(this.total - this.done, this.rate());
   }
 }
 
-/** Seconds that `rest` units take at `rate` units per second; undefined where that cannot be told. */
+/** Seconds for `rest` units at `rate` units per second; undefined if unknown. */
 export function secondsLeft(rest: number, rate: number): number | undefined {
   const seconds = rest / rate;
   return rate > 0 && Number.isFinite(seconds) ? Math.max(0, seconds) : undefined;
@@ -103,7 +103,7 @@ export function significant(value: number, digits: number): string {
   return String(Number(value.toPrecision(digits)));
 }
 
-/** Seconds as people say them: 1 h 02 min, 3 min 05 s, 12 s. */
+/** A duration in words: 1 h 02 min, 3 min 05 s, 12 s. */
 export function duration(seconds: number): string {
   const s = Math.round(seconds);
   if (s < 60) return `${s} s`;
@@ -112,9 +112,9 @@ export function duration(seconds: number): string {
 }
 
 /**
- * Rows as lines of text, columns two spaces apart.
+ * Formats rows as lines of text, columns two spaces apart.
  *
- * @param numbers the first column of numbers, which stand to the right
+ * @param numbers index of the first numeric column; these are right-aligned
  */
 export function textTable(rows: readonly (readonly string[])[], numbers = Number.POSITIVE_INFINITY): string[] {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
@@ -127,7 +127,7 @@ export function textTable(rows: readonly (readonly string[])[], numbers = Number
   });
 }
 
-/** What a command gets besides its configuration. */
+/** Everything a command gets besides its configuration. */
 export interface Terminal {
   readonly progress: Progress;
   readonly stop: StopRequest;
@@ -135,8 +135,8 @@ export interface Terminal {
   readonly print: (line: string) => void;
 }
 
-/** The same for texts that are read as they come. */
+/** The same for text that is printed as it is generated. */
 export interface TextTerminal extends Terminal {
-  /** Writes a part of a line of results. */
+  /** Prints a part of a line. */
   readonly write: (text: string) => void;
 }

@@ -5,25 +5,25 @@ import { Interrupted, STOP_SIGNALS, type StopSignal } from '../errors/refusal.js
 import type { Progress, StopRequest } from './progress.js';
 
 /**
- * Signals by which somebody insists. Of the others, one stop may send several: a closed terminal and its shell both
- * send SIGHUP, SIGXCPU comes every second, and Slurm sends SIGTERM after the signal of its warning.
+ * Signals that express insistence when repeated. Of the others, a single stop may send several: a closed terminal and
+ * its shell both send SIGHUP, SIGXCPU comes every second, and Slurm sends SIGTERM after its warning signal.
  */
 const INSISTENT: readonly StopSignal[] = ['SIGINT', 'SIGTERM', 'SIGQUIT'];
 
 /**
- * Milliseconds within which a signal that comes again is the same: npx hands Ctrl-C on to a command that the terminal
- * has told already.
+ * Milliseconds within which a repeated signal counts as one: npx forwards Ctrl-C to a command that the terminal has
+ * already signalled.
  */
 const SAME = 250;
 
-/** Decides what a signal means: the first asks to stop, one that insists after that ends the process at once. */
+/** Interprets signals: the first asks to stop, a later insistent one ends the process at once. */
 export class StopSignals implements StopRequest {
   signal: StopSignal | undefined;
   private insisted: { signal: StopSignal; at: number } | undefined;
 
   /**
-   * @param now milliseconds of a clock that only goes forward
-   * @returns whether the process is to stop in order, to end at once, or neither, since it is stopping
+   * @param now milliseconds of a monotonic clock
+   * @returns whether to stop in an orderly way, to end at once, or to keep stopping
    */
   receive(signal: StopSignal, now: number): 'stop' | 'end' | 'stopping' {
     const first = this.signal === undefined;
@@ -37,9 +37,9 @@ export class StopSignals implements StopRequest {
 }
 
 /**
- * Listens for the signals that ask to stop; from here on none of them ends the process by itself.
+ * Listens for the signals that ask to stop; from now on none of them ends the process by itself.
  *
- * @returns what the stages ask between steps
+ * @returns what the stages poll between steps
  */
 export function watchSignals(progress: Progress): StopRequest {
   const stop = new StopSignals();
@@ -49,31 +49,33 @@ export function watchSignals(progress: Progress): StopRequest {
     process.on(signal, () => {
       if (ignored) return;
       const answer = stop.receive(signal, performance.now());
-      if (answer === 'stop') progress.say(`${signal}: finishing what is under way (once more: stop at once)`);
+      if (answer === 'stop') progress.say(`${signal}: finishing the current step (again: stop at once)`);
       if (answer === 'end') endBy(signal);
     });
-    // After the new one, so that the signal is listened for all the time.
+    // After adding the new listener, so that there always is one.
     for (const listener of before) process.removeListener(signal, listener);
   }
   return stop;
 }
 
-/** Ends the process by the signal itself: process.exit would end worker threads within ONNX Runtime, and abort. */
+/**
+ * Ends the process with the signal itself: process.exit would terminate worker threads within ONNX Runtime, and abort.
+ */
 function endBy(signal: NodeJS.Signals): void {
   process.removeAllListeners(signal);
   process.kill(process.pid, signal);
 }
 
 /**
- * Was the program started so that it outlives its terminal (nohup)? Node resets what it was started with, so this is
- * told from what nohup leaves behind: the shell's variable `_`, and a parent that ignores the signal, as a shell script
- * that was itself started by nohup does.
+ * Was the program started so as to outlive its terminal (nohup)? Node resets inherited signal handling, so this is
+ * inferred from what nohup leaves behind: the shell's variable `_`, and a parent that ignores the signal, as a shell
+ * script started by nohup does.
  */
 export function hangupIsIgnored(environment: NodeJS.ProcessEnv = process.env, parent: number = process.ppid): boolean {
   return basename(environment._ ?? '') === 'nohup' || ignores(parent, 'SIGHUP') || ignores('self', 'SIGHUP');
 }
 
-/** Does a process ignore a signal? Linux only; elsewhere it cannot be told. */
+/** Does a process ignore a signal? Linux only; elsewhere unknown. */
 function ignores(pid: number | 'self', signal: 'SIGHUP'): boolean {
   try {
     const mask = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0';
@@ -85,9 +87,9 @@ function ignores(pid: number | 'self', signal: 'SIGHUP'): boolean {
 }
 
 /**
- * Closes the debugger that a SIGUSR1 has opened before this program listened for that signal: anybody who reaches its
- * port can run code here. The signal asked to stop, so the process ends by it. A debugger that the user asked for
- * (`node --inspect`) stays.
+ * Closes the debugger that a SIGUSR1 opened before sae-pipe listened for that signal: anyone who reaches its port can
+ * run code here. The signal asked to stop, so the process ends with it. A debugger that the user requested (`node
+ * --inspect`) stays open.
  */
 export async function closeUnaskedDebugger(): Promise<void> {
   const asked = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].some((words) => words.includes('--inspect'));
@@ -99,25 +101,25 @@ export async function closeUnaskedDebugger(): Promise<void> {
 }
 
 /** The message of a stop before anything was changed. */
-export const NOTHING_BEGUN = 'nothing was begun yet; the same command begins it.';
+export const NOTHING_BEGUN = 'nothing was started yet; rerun the same command to start it.';
 
 /**
- * To be called before a stretch of work that cannot be stopped.
+ * Call before work that cannot be interrupted.
  *
- * @throws Interrupted when a stop was asked for
+ * @throws Interrupted if a stop was requested
  */
 export function throwIfStopped({ signal }: StopRequest, message: string): void {
   if (signal) throw new Interrupted(signal, message);
 }
 
-/** Milliseconds between looks at the stop request. */
+/** Milliseconds between checks of the stop request. */
 const LOOK = 100;
 
 /**
- * Resolves with `work`, or rejects as soon as a stop is asked for; a late result is discarded. Work
- * that fails after that fails because of it: a stop of a whole pipe ends the other side too.
+ * Resolves with `work`, or rejects as soon as a stop is requested; a late result is discarded. Work that fails after a
+ * stop fails because of it: stopping a whole pipe ends the other side too.
  *
- * @param message what is kept, and how to resume
+ * @param message what is kept on disk, and how to resume
  * @throws Interrupted
  */
 export async function unlessStopped<T>(work: Promise<T>, stop: StopRequest, message: () => string): Promise<T> {
@@ -137,16 +139,16 @@ export async function unlessStopped<T>(work: Promise<T>, stop: StopRequest, mess
 }
 
 /**
- * Passes on what comes, and ends when a stop is asked for while nothing comes: a text may be read for minutes before it
- * has anything to give, and a disk may not answer. Readers of this ask `stop` why it ended. It is closed as `source` is,
- * but does not wait for an answer that has not come.
+ * Passes values through, and ends if a stop is requested while waiting: a text may be read for minutes before it yields
+ * anything, and a disk may not respond. Readers check `stop` for why it ended. Closing it closes `source`, but does not
+ * wait for a pending value.
  */
 export async function* untilStopped<T>(source: AsyncGenerator<T>, stop: StopRequest): AsyncGenerator<T, void> {
   let give: (() => void) | undefined;
   const timer = setInterval(() => {
     if (stop.signal) give?.();
   }, LOOK);
-  // Whoever waits keeps the process alive by what is waited for.
+  // While waiting, the awaited operation keeps the process alive.
   timer.unref();
   let waiting = false;
   try {
@@ -170,8 +172,8 @@ export async function* untilStopped<T>(source: AsyncGenerator<T>, stop: StopRequ
 }
 
 /**
- * Was a stop asked for? A signal that came during a call that occupies the thread, as ONNX Runtime's are, is delivered
- * by the event loop only; what follows such a call at once would begin the next one first.
+ * Was a stop requested? A signal that arrives during a call that blocks the thread, like ONNX Runtime's, is only
+ * delivered by the event loop; code that continues synchronously would start the next call first.
  */
 export async function heard(stop: StopRequest): Promise<boolean> {
   await setImmediate();

@@ -1,21 +1,21 @@
 import type { MultiBar, SingleBar } from 'cli-progress';
 import { duration, type Progress, shortCount, type Table, Task } from './progress.js';
 
-/** Seconds between lines where there is no terminal to draw on (a log file, a cluster job). */
+/** Seconds between lines without a terminal to draw on (a log file, a cluster job). */
 const LINE_INTERVAL = 10;
-/** Milliseconds between two drawings of a table. */
+/** Milliseconds between redraws of a table. */
 const DRAW_INTERVAL = 200;
 const WHOLE_BAR = '{label} {bar} {percentage}% · {rate} · {left} left {note}';
 const TABLE_BAR = '{label} {bar} {percentage}% {note}';
 
 type CliProgress = typeof import('cli-progress');
 
-/** Progress on standard error: bars in a terminal, a line now and then elsewhere. */
+/** Progress on standard error: bars in a terminal, occasional lines elsewhere. */
 export async function terminalProgress(): Promise<Progress> {
   return process.stderr.isTTY === true ? new BarDisplay((await import('cli-progress')).default) : new LineDisplay();
 }
 
-/** What both have: one task or one table at a time, and lines above it. Its functions may be taken from it. */
+/** Shared by both: one task or table at a time, and log lines above it. Its methods may be detached. */
 abstract class Display implements Progress {
   protected task: Task | undefined;
   protected running: TerminalTable | undefined;
@@ -57,10 +57,10 @@ abstract class Display implements Progress {
     this.say(line);
   };
 
-  /** Shows how far the task is; `begin` has no note. */
+  /** Shows the task's progress; there is no note yet when it begins. */
   protected abstract shown(task: Task, note: string): void;
   protected abstract ended(task: Task): void;
-  /** Makes room for a line. */
+  /** Makes room for a log line. */
   protected abstract erase(): void;
   protected abstract bars(): MultiBar | undefined;
 }
@@ -73,7 +73,7 @@ class BarDisplay extends Display {
   }
 
   protected shown(task: Task, note: string): void {
-    // A line that was said has ended the bar before.
+    // Writing a line has ended the previous bar.
     const bar = this.bar ?? this.draw(task);
     if (task.begun) bar.update(task.done, { ...rateAndLeft(task), note });
   }
@@ -138,8 +138,8 @@ interface TableRow {
 }
 
 /**
- * A table with a bar for every task under way and one for all of them. A task that is over leaves a line above, so that
- * the table fits any terminal. Without a terminal, lines with the sums.
+ * A table with a bar per running task and one for all of them. A finished task leaves a line above, so that the table
+ * fits any terminal. Without a terminal, lines with totals.
  */
 class TerminalTable implements Table {
   private readonly started = performance.now();
@@ -149,7 +149,7 @@ class TerminalTable implements Table {
   private readonly drawn: number[];
   private readonly bars = new Map<number, SingleBar>();
   private readonly over = new Set<number>();
-  /** What an earlier run had done does not count into the rate. */
+  /** Work done by an earlier run does not count towards the rate. */
   private readonly first = new Map<number, number>();
   private printed = this.started;
   private readonly all: SingleBar | undefined;
@@ -212,7 +212,7 @@ class TerminalTable implements Table {
     this.multiBar?.stop();
   }
 
-  /** A line above the table. */
+  /** A log line above the table. */
   say(line: string): void {
     if (this.multiBar) this.multiBar.log(`${line}\n`);
     else process.stderr.write(`${line}\n`);

@@ -1,20 +1,20 @@
 import { type ResourceLimits, Worker } from 'node:worker_threads';
 
-/** How a worker thread is started, and heard. */
+/** How to start a worker thread and handle its messages. */
 interface ThreadOptions<Reply> {
-  /** What it is of, for messages: "the text's thread". */
+  /** Its name in messages: "the text's thread". */
   readonly name: string;
   readonly data: unknown;
   readonly resourceLimits?: ResourceLimits;
-  /** Does it keep the process alive only while a reply is waited for? */
+  /** Should it keep the process alive only while a reply is awaited? */
   readonly idle?: boolean;
-  /** Takes a message that answers nothing, and returns true then. */
+  /** Handles a message that is not a reply; returns true if it was one. */
   readonly aside?: (reply: Reply) => boolean;
 }
 
 /**
- * A worker thread whose replies are taken one by one, in the order in which they came. When it ends, or fails, replies
- * that have come are still given; whoever waits after that is told why.
+ * A worker thread whose replies are consumed one by one, in order of arrival. If it ends or fails, replies that have
+ * arrived are still returned; later requests reject with the cause.
  */
 export class Thread<Request, Reply> {
   private readonly worker: Worker;
@@ -23,7 +23,7 @@ export class Thread<Request, Reply> {
   private reason: Error | undefined;
   private readonly idle: boolean;
   private ending = false;
-  /** Resolves when it has ended. */
+  /** Resolves once it has ended. */
   readonly ended: Promise<void>;
 
   constructor(script: URL, { name, data, resourceLimits, idle = false, aside }: ThreadOptions<Reply>) {
@@ -45,7 +45,7 @@ export class Thread<Request, Reply> {
     });
   }
 
-  /** Why no more replies come; undefined while they may. */
+  /** Why there are no more replies; undefined while there may be. */
   get failure(): Error | undefined {
     return this.reason;
   }
@@ -54,7 +54,7 @@ export class Thread<Request, Reply> {
     this.worker.postMessage(request, transfer);
   }
 
-  /** @throws Error what it failed of, where no reply is left */
+  /** @throws Error its cause of failure, if no reply is left */
   async reply(): Promise<Reply> {
     const [first] = this.replies.splice(0, 1);
     if (first !== undefined) return first;
@@ -65,24 +65,24 @@ export class Thread<Request, Reply> {
         this.waiting = { resolve, reject };
       });
     } finally {
-      // A reply that comes while the thread is ended must not let the process go before that is done.
+      // A reply during termination must not let the process exit before the thread has ended.
       if (this.idle && !this.ending) this.worker.unref();
     }
   }
 
-  /** Whoever waits for a reply waits no longer. */
+  /** Rejects all pending requests. */
   abandon(cause: Error): void {
     this.waiting?.reject(cause);
     this.waiting = undefined;
   }
 
-  /** No further reply is waited for. */
+  /** No more replies are awaited. */
   fail(cause: Error): void {
     this.reason ??= cause;
     this.abandon(this.reason);
   }
 
-  /** Ends it, whatever it does. */
+  /** Terminates it, whatever it is doing. */
   async terminate(): Promise<void> {
     this.ending = true;
     await this.worker.terminate();

@@ -6,27 +6,27 @@ import { Refusal } from '../errors/refusal.js';
 import { OpenFileBlob } from '../hub/open-file-blob.js';
 import { withoutMachinePaths } from './machine-paths.js';
 
-/** What is pushed, all of it: nothing else is read or sent. */
+/** Everything that is pushed: nothing else is read or sent. */
 export interface Contents {
   readonly kind: 'model' | 'data set';
   readonly files: readonly PushedFile[];
   /** README.md */
   readonly card: string;
-  /** What its pusher should know. */
+  /** Notes for the user. */
   readonly notes: readonly string[];
 }
 
-/** A file as it will lie in the folder. */
+/** A file as it will be in the folder. */
 export interface PushedFile {
   readonly name: string;
   readonly content: Blob;
-  /** Of the content, where it is known. */
+  /** SHA-256 of the content, if known. */
   readonly sha256?: string;
 }
 
-/** The largest file that the hub takes, bytes. */
+/** Max bytes of a file on the hub. */
 const LARGEST = 50e9;
-/** Bytes of a JSON file, at most. */
+/** Max bytes of a JSON file. */
 const MOST_JSON = 2 ** 26;
 
 /** Files that stay open until they are sent. */
@@ -36,16 +36,16 @@ export class OpenFiles {
   /**
    * Opens a regular file.
    *
-   * @throws Refusal where it is not one, or larger than the hub takes
+   * @throws Refusal if it is not one, or too large for the hub
    */
   async add(directory: string, name: string): Promise<PushedFile> {
     const path = join(directory, name);
     const file = await openRegular(path);
-    if (!file) throw new Refusal(`There is no file ${path}.`, 'Check the path.', 'disk/no-file');
+    if (!file) throw new Refusal(`${path} does not exist.`, 'Check the path.', 'disk/no-file');
     this.open.push(file.handle);
     if (file.size <= LARGEST) return { name, content: await OpenFileBlob.of(file) };
     throw new Refusal(
-      `${path} has ${formatBytes(file.size)}, and the hub takes files of ${formatBytes(LARGEST)} at most.`,
+      `${path} has ${formatBytes(file.size)}, but the hub accepts at most ${formatBytes(LARGEST)} per file.`,
       'Harvest into smaller shards with --rows-per-shard.',
       'publish/file-too-large',
     );
@@ -59,11 +59,11 @@ export class OpenFiles {
 /** A text as a file. */
 export const textFile = (name: string, text: string): PushedFile => ({ name, content: new Blob([text]) });
 
-/** A JSON file as it is, written anew only where it names paths of this machine. */
+/** A JSON file, unchanged unless it contains local paths. */
 export async function publicJson(directory: string, name: string): Promise<PushedFile> {
   const path = join(directory, name);
   const bytes = await readRegular(path, MOST_JSON);
-  if (!bytes) throw new Refusal(`There is no file ${path}.`, 'Check the path.', 'disk/no-file');
+  if (!bytes) throw new Refusal(`${path} does not exist.`, 'Check the path.', 'disk/no-file');
   let json: unknown;
   try {
     json = parseJson(bytes.toString('utf8'));

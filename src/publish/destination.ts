@@ -1,7 +1,7 @@
 import { UsageRefusal } from '../errors/refusal.js';
 import { isModelId } from '../hub/cache.js';
 
-/** A folder of a repository of the hub. */
+/** A folder in a hub repository. */
 export interface Destination {
   /** owner/repo */
   readonly repository: string;
@@ -10,9 +10,9 @@ export interface Destination {
 }
 
 /**
- * What `OWNER/REPO[/PATH]` names.
+ * Parses `OWNER/REPO[/PATH]`.
  *
- * @throws UsageRefusal for what cannot be such a name
+ * @throws UsageRefusal for an invalid name
  */
 export function destinationOf(text: string): Destination {
   const [owner = '', repo = '', ...parts] = text
@@ -23,11 +23,11 @@ export function destinationOf(text: string): Destination {
   const isPlain = (part: string) => /^(?!\.)[^\p{Cc}\\?#%:*"<>|]+$/u.test(part);
   if (isModelId(repository) && parts.every(isPlain)) return { repository, path: parts.join('/') };
   throw new UsageRefusal(
-    `${text} is not OWNER/REPO[/PATH] of the hub.`,
-    'Name the repository, and the folder in it where several SAEs share it; a branch is named by --revision.',
+    `${text} is not OWNER/REPO[/PATH] on the hub.`,
+    'Give the repository, and a folder in it if several SAEs share it; use --revision for a branch.',
     'publish/wrong-destination',
   );
 }
 
-/** A name in the destination's folder, as a path of the repository. */
+/** A name in the destination's folder, as a path in the repository. */
 export const placed = ({ path }: Destination, name: string): string => (path === '' ? name : `${path}/${name}`);

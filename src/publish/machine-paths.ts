@@ -2,15 +2,15 @@ import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { isModelId } from '../hub/cache.js';
 
-/** A path from a root, a home directory, a drive or this directory: it tells of a machine. */
+/** A path from a root, a home directory, a drive or the current directory, which is specific to a machine. */
 const OF_A_MACHINE = /^(\/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|file:)/;
 
-/** What a path of a machine, or each of a mixture's, is called elsewhere: its last part. Any other text stays as it is. */
+/** Public name of a local path, or of each path of a mixture: its last component. Other text is unchanged. */
 export const publicName = (text: string): string => text.split(' + ').map(lastPart).join(' + ');
 
 const lastPart = (text: string) => (OF_A_MACHINE.test(text) ? basename(text.replaceAll('\\', '/')) || 'root' : text);
 
-/** A JSON value in which no text is a path of a machine. */
+/** A JSON value without local paths. */
 export function withoutMachinePaths(value: unknown): unknown {
   if (typeof value === 'string') return publicName(value);
   if (Array.isArray(value)) return value.map(withoutMachinePaths);
@@ -18,6 +18,6 @@ export function withoutMachinePaths(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withoutMachinePaths(inner)]));
 }
 
-/** A model's name as one of the hub; undefined where it is a directory here, or no such name. */
+/** A model's name on the hub; undefined if it is a local directory, or not a valid name. */
 export const hubModel = (name: string | undefined): string | undefined =>
   name !== undefined && isModelId(name) && !existsSync(name) ? name : undefined;

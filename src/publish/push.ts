@@ -15,16 +15,16 @@ import { type Destination, destinationOf, placed } from './destination.js';
 import { saeContents } from './sae-contents.js';
 import { storeContents } from './store-contents.js';
 
-/** Bytes beyond which --yes has to say that so much is meant. */
+/** Bytes above which --yes is required. */
 const MUCH = 1e9;
 
 const CARD = 'README.md';
 
 /**
- * Uploads an SAE or an activation store with its card to a repository of the hub. All that will be sent is printed first.
+ * Uploads an SAE or an activation store with its card to a hub repository. Everything to be sent is listed first.
  *
- * @param settings of the environment where absent
- * @throws Refusal where it is neither, or the hub refuses
+ * @param settings from the environment if absent
+ * @throws Refusal if it is neither, or the hub refuses
  */
 export async function push(
   config: PushConfig,
@@ -52,7 +52,7 @@ export async function push(
     const asked = { kind: contents.kind, model: to.repository, revision: config.revision, pushed: true } as const;
     const message = config.message ?? `Add ${to.path === '' ? basename(config.what) : to.path}`;
     const done = await uploadFiles(asked, files, { ...config, message }, hub, progress, stop);
-    if (done.same.length > 0) progress.say(`There already with the same bytes: ${done.same.join(', ')}.`);
+    if (done.same.length > 0) progress.say(`Already present with the same bytes: ${done.same.join(', ')}.`);
     const result = done.sent.length === 0 ? 'Nothing to upload' : `Uploaded ${done.sent.length} files`;
     print(`${result}; ${config.revision} is at ${done.commit}.`);
   } finally {
@@ -64,35 +64,31 @@ function checkTogether({ private: isPrivate, create, revision }: PushConfig): vo
   checkRevision(revision);
   if (isPrivate && !create) {
     throw new UsageRefusal(
-      '--private is about a repository that --create makes.',
-      'Give --create, too; one that exists is made private on its page.',
+      '--private applies to a repository created by --create.',
+      'Add --create; make an existing repository private on its page.',
       'config/wrong-together',
     );
   }
 }
 
-/** @throws UsageRefusal for flags that are of SAEs alone */
+/** @throws UsageRefusal for flags that only apply to SAEs */
 function storeFlags(config: PushConfig): PushConfig {
   const flag = (['as', 'evaluation', 'baseModel'] as const).find((key) => config[key] !== undefined);
   if (flag === undefined) return config;
   throw new UsageRefusal(
-    `--${flag === 'baseModel' ? 'base-model' : flag} is about SAEs, and ${config.what} is an activation store.`,
-    'Leave it out.',
+    `--${flag === 'baseModel' ? 'base-model' : flag} applies to SAEs, but ${config.what} is an activation store.`,
+    'Omit it.',
     'config/wrong-together',
   );
 }
 
-/** @throws UsageRefusal for more than is likely to be meant */
+/** @throws UsageRefusal if the upload is suspiciously large */
 export function checkMuch({ yes }: Pick<PushConfig, 'yes'>, bytes: number): void {
   if (bytes <= MUCH || yes) return;
-  throw new UsageRefusal(
-    `${formatBytes(bytes)} would be uploaded.`,
-    'Give --yes if so much is meant.',
-    'publish/large',
-  );
+  throw new UsageRefusal(`${formatBytes(bytes)} would be uploaded.`, 'Add --yes to confirm.', 'publish/large');
 }
 
-/** Does a path name an activation store, or a directory with stores in it? */
+/** Is the path an activation store, or a directory with stores? */
 async function isStore(what: string): Promise<boolean> {
   if (await exists(join(what, CFG_FILE))) return false;
   const [store] = await findStores(what);
@@ -100,8 +96,8 @@ async function isStore(what: string): Promise<boolean> {
 }
 
 /**
- * The files with their paths in the repository. Of a folder in it, the card is also that of the repository, where it has
- * none: the hub shows, and searches, that one only.
+ * The files with their paths in the repository. For a folder, the card is also added to the root if the repository has
+ * none: the hub only shows, and searches, that one.
  */
 function uploads({ files, card }: Contents, to: Destination): UploadFile[] {
   const content = new Blob([card]);

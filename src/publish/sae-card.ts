@@ -8,20 +8,20 @@ import type { Destination } from './destination.js';
 import { publicName } from './machine-paths.js';
 import { block, card, code, type Row, table, whole } from './markdown.js';
 
-/** What the card of an SAE is made of: its configuration and evaluation, and what its pusher adds. */
+/** Inputs of an SAE's card: its configuration and evaluation, and the user's additions. */
 export interface SaeFacts {
   readonly sae: SaeFiles;
   readonly record?: EvalRecord;
   readonly to: Destination;
   readonly layout: (typeof writtenLayouts)[number];
-  /** Can SAELens load it as it is pushed? */
+  /** Can SAELens load it as pushed? */
   readonly inSaelens: boolean;
   readonly license?: string;
   /** owner/name on the hub. */
   readonly baseModel?: string;
 }
 
-/** The model card of an SAE. Numbers are those of its files; what they do not say is left out. */
+/** The model card of an SAE. Numbers come from its files; missing information is omitted. */
 export function saeCard(facts: SaeFacts): string {
   const { sae, record, to, license, baseModel, layout, inSaelens } = facts;
   const kind = sae.transcoder ? 'transcoder' : 'sparse autoencoder';
@@ -45,7 +45,7 @@ export function saeCard(facts: SaeFacts): string {
 
 const modelOf = ({ sae, baseModel }: SaeFacts) =>
   baseModel === undefined
-    ? code(publicName(sae.metadata.model_name ?? 'a model that its files do not name'))
+    ? code(publicName(sae.metadata.model_name ?? 'an unknown model'))
     : `[${baseModel}](https://huggingface.co/${baseModel})`;
 
 function identity(facts: SaeFacts): Row[] {
@@ -67,26 +67,26 @@ function identity(facts: SaeFacts): Row[] {
   ];
 }
 
-/** What it was trained on, as its configuration has it. */
+/** Its training data, according to its configuration. */
 function data({ metadata }: SaeFiles, { activations, tokens, left_out: leftOut }: TrainingRecord): string[] {
   const { context_size: context, prepend_bos: bos, exclude_special_tokens: excluded } = metadata;
   const { skip, most, holdout } = activations?.documents ?? {};
   const rows: Row[] = [
     ...(activations ? [['corpus', code(publicName(activations.corpus))] as const] : []),
-    ...(skip === undefined ? [] : [['documents passed over', whole(skip)] as const]),
-    ...(most === undefined ? [] : [['documents read, at most', whole(most)] as const]),
+    ...(skip === undefined ? [] : [['documents skipped', whole(skip)] as const]),
+    ...(most === undefined ? [] : [['max documents read', whole(most)] as const]),
     ...(holdout === undefined ? [] : [['documents held out', code(holdout)] as const]),
     ...(tokens === undefined ? [] : [['tokens', whole(tokens)] as const]),
     ...(activations ? [['stored activations', `${whole(activations.rows)}, ${code(activations.dtype)}`] as const] : []),
     ...(context === undefined ? [] : [['tokens per context', whole(context)] as const]),
     ...(bos === undefined ? [] : [['contexts begin with BOS', bos ? 'yes' : 'no'] as const]),
     ...(excluded === undefined ? [] : [['special tokens left out', code(JSON.stringify(excluded))] as const]),
-    ...(leftOut ? [['activations left out for their norm', whole(leftOut)] as const] : []),
+    ...(leftOut ? [['activations left out because of their norm', whole(leftOut)] as const] : []),
   ];
   return rows.length === 0 ? [] : ['## Data', table(['', ''], rows)];
 }
 
-/** Of the record: what is shown elsewhere, or is about files of a machine. */
+/** Keys of the record that are shown elsewhere, or refer to local files. */
 const NOT_SETTINGS = ['activations', 'final', 'init', 'init_sha256', 'text', 'tokens', 'left_out', 'trained_further'];
 
 function training(made: TrainingRecord): string[] {
@@ -105,7 +105,7 @@ function training(made: TrainingRecord): string[] {
 const isEmptyList = (value: unknown) => Array.isArray(value) && value.length === 0;
 const shown = (value: unknown) => (typeof value === 'string' ? publicName(value) : JSON.stringify(value));
 
-/** Metrics of the card with what they are called, in their order. */
+/** Metrics of the card with their descriptions, in order. */
 const METRICS = [
   ['l0', 'L0: active features per token'],
   ['loss_recovered', 'loss recovered, against zero ablation'],
@@ -136,14 +136,14 @@ function metrics(record: EvalRecord | undefined): string[] {
   const from = contexts === undefined ? '' : ` from ${whole(contexts)} contexts`;
   const corpus = settings ? ` of ${code(publicName(settings.corpus))}` : '';
   const version = settings ? ` (sae-pipe ${settings.version})` : '';
-  const bos = hasNoBos(record) ? 'Contexts do not begin with BOS.' : 'BOS positions are left out of every mean.';
+  const bos = hasNoBos(record) ? 'Contexts do not begin with BOS.' : 'Means exclude BOS positions.';
   const why = Object.entries(record.reasons ?? {}).map(([key, reason]) => `No ${code(key)}: ${code(reason)}.`);
   return [
     '## Metrics',
     `Measured with the reconstruction in place of the activation, on ${whole(tokens)} tokens${from}${corpus}${version}. ${bos} Intervals: 95 %, bootstrap over contexts.`,
     table(['metric', 'value', '95 % interval'], rows),
     ...why,
-    'All of it, histograms included, is in `eval.json`.',
+    'The complete evaluation, including histograms, is in `eval.json`.',
   ];
 }
 
@@ -158,13 +158,13 @@ function loading({ sae, to, layout, inSaelens, baseModel }: SaeFacts): string[] 
     '## How to load it',
     ...(inSaelens
       ? ['In SAELens:', saelensCode(to)]
-      : [`${elsewhere}; where SAELens can hold it, this makes a copy for it:`, block('sh', convert)]),
+      : [`${elsewhere}; if SAELens supports the SAE, this makes a copy for it:`, block('sh', convert)]),
     'In sae-pipe, any command that takes `--sae`:',
     block('sh', command),
   ];
 }
 
-/** SAELens takes a folder of a repository; of one at the root it takes the files. */
+/** SAELens loads a folder of a repository; for one at the root, it loads the files. */
 function saelensCode({ repository, path }: Destination): string {
   const name = JSON.stringify(repository);
   return path === ''

@@ -19,9 +19,9 @@ import type { Destination } from './destination.js';
 import { hubModel, withoutMachinePaths } from './machine-paths.js';
 import { saeCard } from './sae-card.js';
 
-/** What of an SAE is pushed, and how. */
+/** What is pushed of an SAE, and how. */
 export interface SaePush {
-  /** Directory or file here. */
+  /** Local directory or file. */
   readonly what: string;
   /** Another layout than SAELens's. */
   readonly as?: WrittenLayout;
@@ -32,9 +32,9 @@ export interface SaePush {
 }
 
 /**
- * The files of an SAE, its evaluation and curve where they are there, and its card.
+ * The files of an SAE, its evaluation and curve if present, and its card.
  *
- * @throws Refusal where it is not an SAE here, the layout cannot hold it, or the evaluation is of another one
+ * @throws Refusal if it is not a local SAE, the layout cannot represent it, or the evaluation belongs to another SAE
  */
 export async function saeContents(
   push: SaePush,
@@ -46,8 +46,8 @@ export async function saeContents(
   const where = await saeReference(push.what);
   if (where.kind === 'hub') {
     throw new UsageRefusal(
-      `There is nothing named ${push.what} here, and what lies on the hub is not pushed to it.`,
-      'Check the path; `sae-pipe convert` makes a copy of an SAE of the hub.',
+      `${push.what} does not exist locally, and SAEs on the hub cannot be pushed.`,
+      'Check the path; `sae-pipe convert` makes a local copy of a hub SAE.',
       'publish/not-here',
     );
   }
@@ -82,19 +82,19 @@ function notesOf({ license, evaluation }: SaePush, baseModel: string | undefined
   ];
 }
 
-/** The record of this very SAE, told by the hash of its files. */
+/** The record of this very SAE, identified by the hash of its files. */
 async function recordOf({ what }: SaePush, evaluation: string, digest: string): Promise<EvalRecord> {
   const records = (await readEvaluation(evaluation)).map(({ record }) => record);
   const found = records.find(({ settings }) => settings?.sae_sha256 === digest);
   if (found) return found;
   throw new Refusal(
-    `${evaluation} has no evaluation of ${what} as it is now.`,
-    'Evaluate it with `sae-pipe eval`, and name that directory.',
+    `${evaluation} has no evaluation of the current ${what}.`,
+    'Evaluate it with `sae-pipe eval`, and give that directory.',
     'publish/other-evaluation',
   );
 }
 
-/** Files of another layout, written aside and removed once they are open. */
+/** Files of another layout, written to a temporary directory that is removed once they are open. */
 async function convertedFiles(
   directory: string,
   as: WrittenLayout,
@@ -104,7 +104,7 @@ async function convertedFiles(
 ): Promise<PushedFile[]> {
   const aside = await mkdtemp(join(tmpdir(), 'sae-pipe-push-'));
   try {
-    // The name of the folder may say the hook.
+    // The name of the folder may contain the hook.
     const out = join(aside, basename(to.path) || 'sae');
     await convertSae({ sae: directory, as, out, overwrite: false, takeOver: false, offline: true }, silent, stop);
     const files: PushedFile[] = [];
@@ -123,14 +123,14 @@ async function curveOf(directory: string, { cfg }: SaeFiles): Promise<PushedFile
   return textFile(METRICS_FILE, await copiedCurve(path, trainingRecordOf(cfg).steps));
 }
 
-/** Of cfg.json and weights as they are pushed, one after the other: what an evaluation of them would record. */
+/** Hash of cfg.json followed by the weights as pushed: what an evaluation of them would record. */
 async function digestOf(files: readonly PushedFile[]): Promise<string> {
   const hash = createHash('sha256');
   for (const { content } of files.slice(0, 2)) for await (const piece of content.stream()) hash.update(piece);
   return hash.digest('hex');
 }
 
-/** eval.json of this SAE alone, without the commands that made it, which are of this machine. */
+/** eval.json for this SAE only, without the commands that made it, which contain local paths. */
 function evaluationFile(record: EvalRecord, sae: string, sae_sha256: string, hasCurve: boolean): PushedFile {
   const { command: _command, training: _training, cfg, settings, ...measured } = record;
   const told = withoutMachinePaths({

@@ -21,9 +21,9 @@ export function storeCard(
   const of = name === undefined ? code(publicName(model.name)) : `[${name}](https://huggingface.co/${name})`;
   return card(matter, [
     `# ${to.path === '' ? to.repository.split('/')[1] : to.path}`,
-    `Activations of ${of} at ${code(hook)}: ${whole(rows)} rows of ${whole(d_in)} numbers, as Arrow files.`,
+    `Activations of ${of} at ${code(hook)}: ${whole(rows)} rows of width ${whole(d_in)}, as Arrow files.`,
     table(['', ''], facts(manifest)),
-    'The columns are `activation`, `token`, `context` and `pos`; rows are in random order, and `contexts-*.arrow` holds the texts as tokens. `manifest.json` names every file with its SHA-256.',
+    'The columns are `activation`, `token`, `context` and `pos`; rows are in random order; `contexts-*.arrow` contains the texts as tokens. `manifest.json` lists every file with its SHA-256.',
     '## How to load it',
     'In Python:',
     block(
@@ -42,7 +42,7 @@ export function storeCard(
   ]);
 }
 
-/** The pattern of the shards' names; of a harvest in parts, below those. */
+/** The glob pattern of the shards; for a harvest in parts, in subdirectories. */
 const shardsOf = ({ shards }: Pick<Store, 'shards'>, to: Destination): string =>
   placed(to, shards.at(0).file.includes('/') ? '*/shard-*.arrow' : 'shard-*.arrow');
 

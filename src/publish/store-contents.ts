@@ -9,14 +9,14 @@ import { type Contents, type OpenFiles, type PushedFile, publicJson } from './co
 import type { Destination } from './destination.js';
 import { storeCard } from './store-card.js';
 
-/** Files of a store, at most: each stays open until it is sent. */
+/** Max files of a store: each stays open until it is sent. */
 const MOST_FILES = 500;
 
 /**
  * The files of a finished activation store, checked against its manifest, and its card.
  *
- * @param mayPush refuses more bytes than may be sent, before they are read
- * @throws Refusal where it is not finished, or a file is not the one that was harvested
+ * @param mayPush refuses too many bytes, before they are read
+ * @throws Refusal if it is unfinished, or a file differs from what was harvested
  */
 export async function storeContents(
   { what, license }: { readonly what: string; readonly license?: string },
@@ -33,7 +33,7 @@ export async function storeContents(
   if (elsewhere) {
     throw new Refusal(
       `${what} is in parts that are not in one directory: ${elsewhere.directory} is not in ${directory}.`,
-      'Move them next to each other, and push the directory that they are in.',
+      'Move them next to each other, and push the directory that contains them.',
       'publish/parts-apart',
     );
   }
@@ -43,7 +43,7 @@ export async function storeContents(
   const listed = [...shards, ...contexts, ...statistics];
   if (listed.length > MOST_FILES) {
     throw new Refusal(
-      `${directory} has ${listed.length} files, and at most ${MOST_FILES} are pushed in one commit.`,
+      `${directory} has ${listed.length} files, but at most ${MOST_FILES} can be pushed in one commit.`,
       'Harvest it with larger --rows-per-shard and --window-rows.',
       'publish/too-many-files',
     );
@@ -76,7 +76,7 @@ async function checkHashes(
     }
     if (hash.digest('hex') === sha256) continue;
     throw new Refusal(
-      `${join(directory, name)} was changed after it was written.`,
+      `${join(directory, name)} has changed since it was written.`,
       'Harvest the store again.',
       'activations/shard-changed',
     );

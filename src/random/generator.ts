@@ -1,8 +1,8 @@
 import { jump } from './jump.js';
 
 /**
- * xoshiro128** 1.1 (Blackman and Vigna 2021), seeded through SplitMix32: small, fast, and the same on every machine.
- * Streams of different purposes take different `purpose` words, so that adding a use never shifts another.
+ * xoshiro128** 1.1 (Blackman and Vigna 2021), seeded through SplitMix32: small, fast, and identical on every machine.
+ * Streams for different purposes use different `purpose` words, so that adding one never shifts another.
  */
 export class Generator {
   private readonly s = new Uint32Array(4);
@@ -27,12 +27,12 @@ export class Generator {
     return result;
   }
 
-  /** Passes over the next n integers. */
+  /** Skips the next n integers. */
   skip(n: number): void {
     jump(this.s, n, step);
   }
 
-  /** The next integers, as `next` gives them one by one. */
+  /** The next integers, identical to repeated calls of `next`. */
   private fill(into: Uint32Array): void {
     let [a, b, c, d] = this.s as unknown as [number, number, number, number];
     for (let i = 0; i < into.length; i++) {
@@ -48,7 +48,7 @@ export class Generator {
     this.s.set([a, b, c, d]);
   }
 
-  /** Standard normal numbers, as `normal` gives them one by one, in half the time. */
+  /** Standard normal numbers, identical to repeated calls of `normal`, in half the time. */
   normals(into: Float64Array): void {
     const drawn = new Uint32Array(2 * into.length);
     this.fill(drawn);
@@ -87,7 +87,7 @@ export class Generator {
   }
 }
 
-/** What a stream of random numbers is for. */
+/** Purpose of a stream of random numbers. */
 export const Purpose = {
   windowOrder: 1,
   shardOrder: 2,
@@ -102,7 +102,7 @@ export const Purpose = {
   documentOrder: 11,
 } as const;
 
-/** The generator's next state, in place. */
+/** Advances the generator's state in place. */
 function step(s: Uint32Array): void {
   const t = s[1]! << 9;
   s[2]! ^= s[0]!;

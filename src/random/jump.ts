@@ -1,14 +1,15 @@
-// A step of xoshiro128** is linear over GF(2): n steps are the n-th power of a matrix of 128 × 128 bits, which is put
+// A step of xoshiro128** is linear over GF(2): n steps are the n-th power of a 128 × 128 bit matrix, composed from its
+// powers of two.
 // together from its powers of two.
 
-/** Words of a state. */
+/** Words per state. */
 const WORDS = 4;
 const BITS = 32 * WORDS;
 
-/** What a step makes of a state, in place. */
+/** Advances a state by one step, in place. */
 type Step = (state: Uint32Array) => void;
 
-/** By k, the matrix of 2^k steps: the images of the 128 states of one bit, four words each. */
+/** The matrix of 2^k steps, by k: images of the 128 one-bit states, four words each. */
 const powers: Uint32Array[] = [];
 
 function power(k: number, step: Step): Uint32Array {
@@ -43,9 +44,9 @@ function apply(matrix: Uint32Array, state: Uint32Array): void {
 }
 
 /**
- * The state after n steps more, in place.
+ * Advances the state by n steps, in place.
  *
- * @param n a whole number below 2⁵³
+ * @param n integer below 2⁵³
  */
 export function jump(state: Uint32Array, n: number, step: Step): void {
   for (let k = 0, left = n; left > 0; k++, left = Math.floor(left / 2))

@@ -21,7 +21,10 @@ import { familySymbols, type KeyItem, key, styleColour } from './family-styles.j
 import { compact, fixed, logDomain, logTicks, paddedDomain } from './numbers-and-axes.js';
 import { type Markup, markup } from './page.js';
 
-/** Ends of the axis of loss recovered (%): up to 100 where that is no further than the points are wide, or all are above 50. */
+/**
+ * Range of the axis of loss recovered (%): extended to 100 if that is no further than the points' spread, or all are
+ * above 50.
+ */
 export function recoveredDomain(values: readonly number[]): [number, number] {
   const [least, most] = values.length === 0 ? [0, 100] : [Math.min(...values), Math.max(...values)];
   const [low, high] = paddedDomain([least, most], 0.1);
@@ -36,14 +39,14 @@ function tip({ name, l0, value, l0Interval, valueInterval }: Point): string {
   return `${name}: L0 ${fixed(l0, 1)}${across}, loss recovered ${fixed(value, 2)} %${up}`;
 }
 
-/** What the figure shows besides the evaluation's points. */
+/** Contents of the figure besides the evaluation's points. */
 interface ParetoOptions {
   title?: string;
   note?: (site: string) => string | undefined;
   reference?: string;
 }
 
-/** Figure 1: loss recovered (%) against L0, a panel a site. */
+/** Figure 1: loss recovered (%) against L0, one panel per hook. */
 export function paretoFigure(points: readonly Point[], options: ParetoOptions = {}): Markup {
   return againstL0(points, {
     id: 'figure-1',
@@ -57,13 +60,13 @@ export function paretoFigure(points: readonly Point[], options: ParetoOptions = 
   });
 }
 
-/** Why a figure against L0 cannot show a point. */
+/** Why a point cannot be shown in a figure against L0. */
 function obstacle({ l0, reason }: Point, quantity: string): string {
-  if (!(l0 > 0 && Number.isFinite(l0))) return l0 === 0 ? 'no feature is ever active' : 'there is no finite L0';
-  return reason ?? `there is no finite ${quantity}`;
+  if (!(l0 > 0 && Number.isFinite(l0))) return l0 === 0 ? 'no feature is ever active' : 'L0 is not finite';
+  return reason ?? `${quantity} is not finite`;
 }
 
-/** Names of the SAEs that a figure against L0 cannot show, and why. */
+/** Names of the SAEs that cannot be shown in a figure against L0, and why. */
 export function notDrawn(points: readonly Point[], quantity: string): string {
   const missing = points.filter((point) => !drawable(point));
   const why = distinct(missing.map((point) => obstacle(point, quantity)));
@@ -74,7 +77,7 @@ export function notDrawn(points: readonly Point[], quantity: string): string {
   return parts.length === 0 ? '' : `Not drawn: ${parts.join('; ')}.`;
 }
 
-/** Figure 2: relative reconstruction bias γ against L0, a panel a site, with the line at 1 where nothing shrinks. */
+/** Figure 2: relative reconstruction bias γ against L0, one panel per hook, with a line at 1 (no shrinkage). */
 export function shrinkageFigure(points: readonly Point[], options: { reference?: string } = {}): Markup {
   return againstL0(points, {
     id: 'figure-2',
@@ -89,39 +92,39 @@ export function shrinkageFigure(points: readonly Point[], options: { reference?:
   });
 }
 
-/** What a figure of a quantity against L0 shows besides its points. */
+/** Description of a figure of a quantity against L0. */
 interface AgainstL0 {
   id: string;
   title: string;
   /** Title of the y axis, with the unit. */
   y: string;
-  /** The values that the y axis must hold, in the axis's unit → its ends. */
+  /** Computes the range of the y axis from the values that it must contain, in the axis's unit. */
   domain: (values: readonly number[]) => [number, number];
-  /** The value in the axis's unit: 100 for a percentage. */
+  /** Conversion to the axis's unit: 100 for a percentage. */
   factor: number;
   /** A point in words. */
   tip: (point: Point) => string;
-  /** A level to compare with, in the axis's unit. */
+  /** A reference level, in the axis's unit. */
   level?: number;
-  /** A word in the corner that is the better. */
+  /** A word in the better corner. */
   corner?: string;
-  /** A line of small type below a panel's heading. */
+  /** Small print below a panel's heading. */
   note?: (site: string) => string | undefined;
-  /** What the points of the reference are called. */
+  /** Name of the reference's points. */
   reference?: string;
 }
 
 const L0_MARGIN = { marginLeft: 46, marginRight: 14, marginTop: 44, marginBottom: 46 };
-/** With more points than this, names of points are left to the tooltips. */
+/** With more points than this, names are only shown in tooltips. */
 const MOST_NAMED = 4;
 
-/** Panels of a row, and the size of each. */
+/** Panels per row, and the size of each. */
 function panelGrid(panels: number): { columns: number; width: number; height: number } {
   if (panels <= 1) return { columns: 1, width: 720, height: 430 };
   return panels === 2 ? { columns: 2, width: 480, height: 360 } : { columns: 3, width: FIGURE_WIDTH / 3, height: 310 };
 }
 
-/** The lines that intervals are: vertical for the value, horizontal for L0. */
+/** Error bars: vertical for the value, horizontal for L0. */
 function intervals(points: readonly Point[]): Markish[] {
   const ends = points.flatMap((point) => {
     const { l0, value, l0Interval: across, valueInterval: up, index } = point;
@@ -164,10 +167,10 @@ function l0Panel(id: string, points: readonly Point[], box: Box, heading: string
   );
   const y = points.flatMap(({ value, valueInterval }) => [value, ...(valueInterval ?? [])]);
   const note = what.note === undefined || heading === undefined ? undefined : what.note(heading);
-  // A site without values keeps its panel, but bears no numbers that nothing was measured at.
+  // A hook without values keeps its panel, but without axis labels, since nothing was measured.
   const empty = points.length === 0;
   const yTitle = empty ? `${what.y}: no value here` : what.y;
-  // Without a heading there is only the title of the axis above the plot.
+  // Without a heading, only the axis title is above the plot.
   const marginTop = heading === undefined ? 26 : L0_MARGIN.marginTop;
   const room = box.width - L0_MARGIN.marginLeft - L0_MARGIN.marginRight;
   const own = points.filter(({ index }) => index !== null);
@@ -191,7 +194,7 @@ function l0Panel(id: string, points: readonly Point[], box: Box, heading: string
     marks: [
       AXIS_LINES,
       what.level === undefined ? [] : ruleY([what.level], { strokeDasharray: '2 3', strokeOpacity: 0.8 }),
-      // A reference lies below the report's own curves.
+      // A reference is drawn below the report's own curves.
       [...joined].reverse().map((curve) =>
         line(curve, {
           x: 'l0',
@@ -238,7 +241,7 @@ function keyItems(points: readonly Point[], reference: string | undefined): KeyI
   });
 }
 
-/** A quantity against L0 (log axis), a panel a site, the SAEs of a family joined in the order of their L0. */
+/** A quantity against L0 (log axis), one panel per hook; lines join the SAEs of a family in order of L0. */
 function againstL0(all: readonly Point[], what: AgainstL0): Markup {
   const sites = distinct(all.map(({ site }) => site));
   const points = inUnit(all, what.factor);
@@ -265,34 +268,34 @@ function againstL0(all: readonly Point[], what: AgainstL0): Markup {
   );
 }
 
-/** A measured value of an SAE against its L0: a point of figures 1 and 2. */
+/** A measured value of an SAE against its L0: a point in figures 1 and 2. */
 export interface Point {
   /** Where it was measured: the panel. */
   site: string;
-  /** Whose curve it is on. */
+  /** Its curve. */
   family: string;
   style: number;
   /** Mean number of active features per token. */
   l0: number;
   value: number;
-  /** 95 % intervals, where they are known. */
+  /** 95 % intervals, if known. */
   l0Interval?: Interval;
   valueInterval?: Interval;
   name: string;
-  /** The name, cut where it is too long for a figure. */
+  /** The name, truncated if too long for a figure. */
   label: string;
-  /** Why there is no value, where the evaluation says it. */
+  /** Why there is no value, if the evaluation says so. */
   reason?: string;
-  /** Number of its SAE on the page; null for a point of a reference. */
+  /** Index of its SAE on the page; null for a reference point. */
   index: number | null;
 }
 
-/** The interval, where it has two finite ends. */
+/** The interval, if both ends are finite. */
 function finiteInterval(interval: Interval | undefined): Interval | undefined {
   return interval?.every(Number.isFinite) ? interval : undefined;
 }
 
-/** The SAEs' points for one quantity of their records, by its key there. */
+/** The SAEs' points for one quantity of their records, by its key. */
 export function pointsOf(
   entries: readonly Entry[],
   quantity: 'loss_recovered' | 'relative_reconstruction_bias',
@@ -313,12 +316,12 @@ export function pointsOf(
   }));
 }
 
-/** True where the point has a place on a log axis of L0. */
+/** Can the point be placed on a log axis of L0? */
 export function drawable({ l0, value }: Point): boolean {
   return l0 > 0 && Number.isFinite(l0) && Number.isFinite(value);
 }
 
-/** Points of one family at one site, of the report or of the reference, by L0 upwards: one curve. */
+/** Points of one family at one hook, either the report's or the reference's, by ascending L0: one curve. */
 function familyCurves(points: readonly Point[]): Point[][] {
   const curves = new Map<string, Point[]>();
   for (const point of points.filter(drawable)) {
@@ -328,15 +331,15 @@ function familyCurves(points: readonly Point[]): Point[][] {
   return [...curves.values()].map((curve) => curve.sort((a, b) => a.l0 - b.l0));
 }
 
-/** Half a side of the square that a symbol and its air take (pixels). */
+/** Half the side of the square occupied by a symbol and its margin (pixels). */
 const SYMBOL = 7;
 
 /**
- * The names of points next to them, as a mark: none covers another, a symbol or the corner, and what fits nowhere is
- * left to the tooltip. Lines and intervals are kept off where there is room.
+ * The names of points, as a mark placed next to them: none covers another, a symbol or the corner, and names that fit
+ * nowhere are only shown in tooltips. Lines and intervals are avoided if possible.
  *
  * @param points of one panel, all drawable
- * @param curves the points that lines join, in order
+ * @param curves the points joined by lines, in order
  */
 function pointLabels(points: readonly Point[], curves: readonly (readonly Point[])[], corner: Box) {
   // biome-ignore lint/suspicious/noExplicitAny: Plot's own signature, whose types are a browser's

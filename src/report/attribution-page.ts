@@ -9,16 +9,16 @@ import { significant } from '../progress/progress.js';
 import { captionedTable, Markup, markup, page } from './page.js';
 import { checkOutputFile, writeOutputFile } from './report.js';
 
-/** @throws Refusal, before anything is computed, where --page cannot be written */
+/** @throws Refusal if --page cannot be written, before anything is computed */
 export async function checkAttributionPage({ page: path, sae, model }: AttributeConfig): Promise<void> {
   if (path === undefined) return;
   if (!path.endsWith('.html')) {
-    throw new UsageRefusal(`--page ${path} is not an .html file.`, 'Give it this ending.', 'report/unknown-ending');
+    throw new UsageRefusal(`--page ${path} is not an .html file.`, 'Give it this extension.', 'report/unknown-ending');
   }
   await checkOutputFile(path, [...sae, model], '--page');
 }
 
-/** Writes --page, where it is asked for. */
+/** Writes --page, if requested. */
 export async function writeAttributionPage(found: Attribution, config: AttributeConfig): Promise<void> {
   const { page: path, overwrite } = config;
   if (path !== undefined) await writeOutputFile(path, attributionPage(found, config), overwrite, '--page');
@@ -28,10 +28,10 @@ export async function writeAttributionPage(found: Attribution, config: Attribute
 export function attributionPage(found: Attribution, config: AttributeConfig): string {
   const { token, minus, position, logit, method, remark, features, leftOut, model } = found;
   const difference = minus === undefined ? '' : ` − ${JSON.stringify(minus)}`;
-  const title = `What made ${JSON.stringify(token)}${difference} likely`;
+  const title = `Attribution of the logit of ${JSON.stringify(token)}${difference}`;
   const words = commandWords(attributeSchema, config).map(shellWord);
   const rest = leftOut === 0 ? '' : ` ${leftOut} weaker activations were not ablated.`;
-  const caption = `Effect: ${EFFECTS[method]}. Direct: what it adds past all blocks above. Position: the number of its token, BOS included.${rest}`;
+  const caption = `Effect: ${EFFECTS[method]}. Direct: contribution on the path that skips all blocks above. Position: index of its token, BOS included.${rest}`;
   return page({
     title,
     saes: 0,
@@ -55,7 +55,7 @@ table.attribution td.bar { width: 16rem; }
 .negative { background: var(--style-1); }
 `);
 
-/** Tokens of the text, shaded by the effects shown at each; the last is that after which the logit is. */
+/** Tokens of the text, shaded by the effects at each; the last one predicts the token. */
 function tokensOf({ text, features, position }: Attribution): Markup[] {
   const sums = text.map((_, at) => features.reduce((sum, one) => sum + (one.position === at ? one.effect : 0), 0));
   const most = Math.max(...sums.map(Math.abs)) || 1;

@@ -2,7 +2,7 @@ import { frame, type Markish, type PlotOptions, plot, text } from '@observablehq
 import { parseHTML } from 'linkedom';
 import { Markup, type MarkupPart, markup, withoutForbidden } from './page.js';
 
-/** Where Plot makes its elements: there is no browser when a report is built. */
+/** The document in which Plot creates elements: there is no browser when a report is built. */
 const { document } = parseHTML('<!doctype html><html></html>');
 
 /** A rectangle of a figure, in pixels from its upper left corner. */
@@ -13,13 +13,13 @@ export interface Box {
   height: number;
 }
 
-/** Width of a figure that takes the whole page (pixels). */
+/** Width of a full-width figure (pixels). */
 export const FIGURE_WIDTH = 960;
 
-/** Sizes of type in figures (pixels). */
+/** Font sizes in figures (pixels). */
 export const FONT = { title: 12, label: 11.5, small: 11 } as const;
 
-/** An element as far as it is touched here; the library's types are the browser's, which this program has not. */
+/** The parts of an element used here; Node has no DOM types. */
 interface Drawn {
   tagName: string;
   attributes: Iterable<{ name: string; value: string }>;
@@ -31,15 +31,15 @@ interface Drawn {
   outerHTML: string;
 }
 
-/** Attributes that hold coordinates. */
+/** Attributes that contain coordinates. */
 const GEOMETRY = /^(x|y|x1|x2|y1|y2|cx|cy|r|width|height|d|transform)$/;
 
-/** Coordinates to a hundredth of a pixel: sixteen digits say no more and make the page twice as long. */
+/** Rounds coordinates to a hundredth of a pixel: sixteen digits would double the size of the page. */
 function rounded(value: string): string {
   return value.replace(/-?\d+\.\d{3,}(e-?\d+)?/g, (number) => String(Math.round(Number(number) * 100) / 100));
 }
 
-/** Ids that are the figure's own, and equal from run to run: Plot counts its clip paths over the life of the program. */
+/** Makes ids unique per figure and reproducible: Plot numbers its clip paths over the program's lifetime. */
 function renamedIds(text: string, prefix: string): string {
   const names = new Map<string, string>();
   return text.replace(/plot-clip-\d+/g, (name) => {
@@ -48,13 +48,13 @@ function renamedIds(text: string, prefix: string): string {
   });
 }
 
-/** The axes' lines, left and below, which Plot leaves out. */
+/** The axis lines, left and below, which Plot omits. */
 export const AXIS_LINES: Markish[] = [
   frame({ anchor: 'left', strokeOpacity: 0.45 }),
   frame({ anchor: 'bottom', strokeOpacity: 0.45 }),
 ];
 
-/** What stands around a plot: its heading, the axes' titles, both of them level, and a word inside its corner. */
+/** Text around a plot: its heading, horizontal axis titles, and a word in its corner. */
 export function titles(words: { heading?: string; x?: string; y?: string; corner?: string; left: number }): Markish[] {
   const { heading, x, y, corner, left } = words;
   const above = { frameAnchor: 'top-left', lineAnchor: 'bottom', textAnchor: 'start', dx: -left } as const;
@@ -69,8 +69,8 @@ export function titles(words: { heading?: string; x?: string; y?: string; corner
 }
 
 /**
- * One plot, at its place in a figure. Colours are the page's variables and currentColor, so that it follows the
- * reader's theme; what shows is said by attributes alone, so that it can leave the page.
+ * One plot, positioned in a figure. Colours are the page's variables and currentColor, so that it follows the reader's
+ * theme; styling uses only attributes, so that the figure can be used outside of the page.
  *
  * @param id of the figure, and of this plot within it
  */
@@ -90,7 +90,7 @@ export function drawn(id: string, box: Box, options: PlotOptions): Markup {
   return new Markup(withoutForbidden(renamedIds(svg.outerHTML, id)));
 }
 
-/** What a mark is drawn from, as Plot keeps it with the element: its place in the data, or those of a line's points. */
+/** The data of a mark, as Plot attaches them to its element: an index, or those of a line's points. */
 function dataPlace(element: Drawn): number | undefined {
   const bound = (element as { __data__?: number | readonly number[] }).__data__;
   return typeof bound === 'number' ? bound : bound?.[0];
@@ -99,8 +99,8 @@ function dataPlace(element: Drawn): number | undefined {
 const MARKS = 'path, rect, line, circle, text';
 
 /**
- * For the options of a mark: gives each of its elements attributes by what it is drawn from. `data-sae`, the number of
- * its SAE, lets a pointer on one fade the others in every figure; `data-mark` says what it shows.
+ * Mark options that give each element attributes based on its data. `data-sae`, the index of its SAE, lets hovering
+ * over one fade the others in every figure; `data-mark` says what it shows.
  */
 export function attributed<T>(
   data: readonly T[],
@@ -122,8 +122,8 @@ export function attributed<T>(
 }
 
 /**
- * About how wide `text` is in a sans-serif face, on the wide side: the page does not embed a font, so that
- * labels must keep apart in whichever face the reader has.
+ * Approximate width of `text` in a sans-serif font, erring on the wide side: the page does not embed a font, and labels
+ * must not overlap in any font.
  */
 export function textWidth(text: string, size: number): number {
   let ems = 0;
@@ -137,7 +137,7 @@ export function textWidth(text: string, size: number): number {
   return ems * size;
 }
 
-/** The text, cut in the middle where it would be wider than `width`. */
+/** The text, truncated in the middle if wider than `width`. */
 export function fitted(text: string, size: number, width: number): string {
   if (textWidth(text, size) <= width) return text;
   for (let kept = [...text].length - 1; kept > 2; kept--) {
@@ -147,15 +147,15 @@ export function fitted(text: string, size: number, width: number): string {
   return '…';
 }
 
-/** The text without its middle, `kept` characters of it, more of them from its end. */
+/** The text truncated in the middle to `kept` characters, more of them from its end. */
 export function middleCut(text: string, kept: number): string {
-  // By code points: half a surrogate pair is not a character.
+  // By code points, so as not to split surrogate pairs.
   const characters = [...text];
   const tail = Math.ceil(kept * 0.6);
   return `${characters.slice(0, kept - tail).join('')}…${characters.slice(-tail).join('')}`;
 }
 
-/** The root of a figure: named for screen readers, as wide as its column at most. */
+/** The root of a figure, labelled for screen readers, at most as wide as its column. */
 export function figureSvg(
   {
     width,
@@ -180,22 +180,22 @@ ${content}
 </svg>`;
 }
 
-/** A straight piece of a drawn line: x1, y1, x2, y2. */
+/** A segment of a drawn line: x1, y1, x2, y2. */
 export type Segment = readonly [number, number, number, number];
 
-/** Text that may stand next to any of several points. */
+/** A label that may be placed next to any of several points. */
 interface LabelRequest {
   text: string;
   size: number;
   near: readonly (readonly [number, number])[];
 }
 
-/** Where the text goes. */
+/** Position of a label. */
 interface PlacedLabel {
   box: Box;
   /** Which end of the text is next to the point. */
   anchor: 'start' | 'middle' | 'end';
-  /** The line that leads to it from its point, where it stands too far away to do without. */
+  /** The leader line from its point, if it is too far away to do without. */
   leader: Segment | null;
 }
 
@@ -223,7 +223,7 @@ function lengthInside([x1, y1, x2, y2]: Segment, box: Box): number {
   return enter < leave ? (leave - enter) * Math.hypot(dx, dy) : 0;
 }
 
-/** Directions a label can stand in, the better first: right, left, above, below, then the corners. */
+/** Directions for placing a label, best first: right, left, above, below, then the corners. */
 const DIRECTIONS = [
   [1, 0],
   [-1, 0],
@@ -237,7 +237,7 @@ const DIRECTIONS = [
 
 const DISTANCES = [8, 17, 30, 46];
 
-/** Distance that a label keeps from lines where it can. */
+/** Preferred distance of a label from lines. */
 const AIR = 2;
 
 function boxBeside(
@@ -248,14 +248,14 @@ function boxBeside(
   width: number,
   height: number,
 ) {
-  // A corner needs less distance along each axis.
+  // Diagonally, less distance along each axis is needed.
   const reach = dx !== 0 && dy !== 0 ? gap * 0.62 : gap;
   const left = dx > 0 ? x + reach : dx < 0 ? x - reach - width : x - width / 2;
   const above = dy > 0 ? y + reach : dy < 0 ? y - reach - height : y - height / 2;
   return { x: left, y: above, width, height };
 }
 
-/** From a point to the nearest place of a box. */
+/** From a point to the nearest point of a box. */
 function leaderTo(box: Box, [x, y]: readonly [number, number]): Segment {
   return [x, y, Math.max(box.x, Math.min(box.x + box.width, x)), Math.max(box.y, Math.min(box.y + box.height, y))];
 }
@@ -270,8 +270,8 @@ function within(box: Box, bounds: Box): boolean {
 }
 
 /**
- * Places labels one after another so that none covers another label or an obstacle or leaves the bounds; crossing a
- * line is allowed but avoided. A label that fits nowhere is null: it is better left to the tooltip than unreadable.
+ * Places labels one by one so that none covers another label or an obstacle or leaves the bounds; crossing a line is
+ * allowed but avoided. A label that fits nowhere is null: better left to the tooltip than unreadable.
  */
 export function placeLabels(
   requests: readonly LabelRequest[],
@@ -291,7 +291,7 @@ export function placeLabels(
         for (const [order, [dx, dy]] of DIRECTIONS.entries()) {
           const box = boxBeside(point, dx, dy, gap, width, height);
           if (!within(box, bounds) || [...labels, ...obstacles].some((other) => overlap(box, other))) continue;
-          // Beside a line its name needs no leader until it stands far away.
+          // Next to a line, its name needs no leader unless it is far away.
           const leader = ring > (near.length > 1 ? 1 : 0) ? leaderTo(box, point) : null;
           const through = leader !== null && labels.some((label) => lengthInside(leader, label) > 0);
           const inked = crossed({ x: box.x - AIR, y: box.y - AIR, width: width + 2 * AIR, height: height + 2 * AIR });
@@ -309,12 +309,12 @@ export function placeLabels(
 }
 
 /**
- * Moves wanted positions along one axis as little as is needed to keep `gap` between neighbours, inside [low, high]
- * where they fit. Keeps their order.
+ * Shifts positions along one axis as little as needed to keep `gap` between neighbours, within [low, high] if they fit.
+ * Preserves their order.
  */
 export function spread(wanted: readonly number[], gap: number, low: number, high: number): number[] {
   const order = wanted.map((_, i) => i).sort((a, b) => wanted[a]! - wanted[b]! || a - b);
-  // Clusters of touching labels, each centred on the mean of what its members want (pool adjacent violators).
+  // Clusters of touching labels, each centred on the mean of its members' wanted positions (pool adjacent violators).
   const clusters: { members: number[]; middle: number }[] = [];
   const settle = (members: number[]) => {
     const half = ((members.length - 1) * gap) / 2;
@@ -338,19 +338,19 @@ export function spread(wanted: readonly number[], gap: number, low: number, high
   return positions;
 }
 
-/** Where a line ends, in the values of its axes, and what it is called. */
+/** The end of a line in axis values, and the line's name. */
 export interface LineEnd {
   text: string;
   x: number;
   y: number;
-  /** Number of its SAE on the page. */
+  /** Index of its SAE on the page. */
   index: number;
 }
 
-/** What elements of an SVG are made in, by createElementNS. */
+/** SVG namespace for createElementNS. */
 export const SVG_NAMESPACE = 'http://www.w3.org/2000/svg';
 
-/** Names of lines at their ends, right of the plot, moved apart where they are near, with a leader each. */
+/** Names of lines at their ends, right of the plot, spread apart if close together, each with a leader. */
 export function endLabels(ends: readonly LineEnd[]) {
   // biome-ignore lint/suspicious/noExplicitAny: Plot's own signature, whose types are a browser's
   return (_index: any, { x, y }: any, _values: any, dimensions: any, { document }: any) => {

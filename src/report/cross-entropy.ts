@@ -10,12 +10,12 @@ const HEAD_HEIGHT = 48;
 const FOOT_HEIGHT = 26;
 const COLUMN_WIDTH = 82;
 
-/** What splicing the SAE in, and ablating its site, add to the clean model's cross-entropy (nats per token). */
+/** Increase of the clean model's cross-entropy by splicing the SAE in, and by ablating its hook (nats per token). */
 function addedLoss({ record }: Entry): { spliced: number; zero: number } {
   return { spliced: record.ce_spliced - record.ce_clean, zero: record.ce_zero - record.ce_clean };
 }
 
-/** The numbers at the right of a row, and their heads. */
+/** The number columns at the right, and their headers. */
 const NUMBER_COLUMNS: readonly { head: string; cell: (entry: Entry) => string }[] = [
   { head: 'clean\n(nats)', cell: ({ record }) => fixed(record.ce_clean, 3) },
   { head: 'spliced\n(nats)', cell: ({ record }) => fixed(record.ce_spliced, 3) },
@@ -23,10 +23,10 @@ const NUMBER_COLUMNS: readonly { head: string; cell: (entry: Entry) => string }[
   { head: 'recovered\n(%)', cell: ({ record }) => percent(record.loss_recovered, 2) },
 ];
 
-/** A row of the figure, as it is drawn: null where a log axis has no place for a value. */
+/** A row of the figure as drawn: null if a value does not fit on a log axis. */
 interface Row {
   entry: Entry;
-  /** Its number among the rows, headings included. */
+  /** Its row number, counting headings. */
   at: number;
   spliced: number | null;
   zero: number | null;
@@ -35,7 +35,7 @@ interface Row {
 
 const positiveOrNull = (value: number) => (value > 0 ? value : null);
 
-/** The rows in order, a heading before each site's where there are several sites. */
+/** The rows in order, with a heading before each hook's if there are several. */
 function figureRows(entries: readonly Entry[]): {
   rows: Row[];
   headings: { site: string; at: number }[];
@@ -56,11 +56,11 @@ function figureRows(entries: readonly Entry[]): {
   return { rows, headings, count: at };
 }
 
-/** What is drawn, and where: the text of names at the left, a log axis, columns of numbers at the right. */
+/** Positions: names at the left, a log axis, number columns at the right. */
 interface Frame {
   readonly rows: Row[];
   readonly headings: { site: string; at: number }[];
-  /** Rows, headings included. */
+  /** Number of rows, counting headings. */
   readonly count: number;
   readonly marginLeft: number;
   readonly marginRight: number;
@@ -137,7 +137,7 @@ function lossMarks({ rows, domain }: Frame) {
         spliced === null ? [] : [{ x: spliced, y: at, style: entry.style, tip, index: entry.index }],
       ),
     ),
-    // A log axis has no place for a loss that splicing did not raise: an arrow at its left end stands for it.
+    // A log axis has no place for a loss that splicing did not raise: an arrow at its left end represents it.
     text(still, { ...LEFT, y: 'at', text: () => '◂', dx: -10, title: 'tip', ...attributed(still, rowAttributes) }),
   ];
 }
@@ -171,8 +171,8 @@ function figureInWords(entries: readonly Entry[]): string {
 
 /**
  * The cross-entropy figure: one row per SAE. On a log axis of nats above the clean model, the spliced loss (symbol) and
- * the zero-ablated loss (end of the bar): the two can be a factor of a thousand apart, which a linear axis cannot show.
- * The length of the bar is −log(1 − loss recovered).
+ * the zero-ablated loss (end of the bar): the two may differ by a factor of a thousand, which a linear axis cannot
+ * show. The length of the bar is −log(1 − loss recovered).
  */
 export function crossEntropyFigure(entries: readonly Entry[], id: string): Markup {
   const frame = frameOf(entries);

@@ -8,11 +8,11 @@ import { compact, counted, extent, integer, logDomain, logTicks, paddedDomain, p
 import { type Markup, markup } from './page.js';
 
 const DENSITY_HEIGHT = 158;
-/** Room for the name of a site above its panels. */
+/** Space for the name of a hook above its panels. */
 const DENSITY_HEADING = 32;
 const DENSITY_MARGIN = { marginLeft: 40, marginRight: 8, marginTop: 40, marginBottom: 24 };
 
-/** Left edge of the shared x axis: below the rarest feature of any SAE, a whole power of ten. */
+/** Left end of the shared x axis: below the rarest feature of any SAE, an integer power of ten. */
 function leastLog10(entries: readonly Entry[]): number {
   const lowest = entries.flatMap(({ record: { density_histogram: histogram } }) => {
     const first = histogram.counts.findIndex((count) => count > 0);
@@ -25,7 +25,7 @@ function share(part: number, whole: number): string {
   return whole > 0 ? `, ${percent(part / whole, 1)} %` : '';
 }
 
-/** Bins that hold a feature. */
+/** Non-empty bins. */
 function barsOf({ record, index }: Entry) {
   const { log10_edges: edges, counts } = record.density_histogram;
   return counts.flatMap((count, k) => {
@@ -35,7 +35,7 @@ function barsOf({ record, index }: Entry) {
   });
 }
 
-/** The histogram of one SAE; `low` and `most` are the ends of the axes that all share. */
+/** The histogram of one SAE; `low` and `most` are the limits of the shared axes. */
 function densityPanel(
   id: string,
   entry: Entry,
@@ -72,7 +72,7 @@ function densityPanel(
   });
 }
 
-/** The density figure: how many features (y) fire on which share of positions (log10, x); a panel an SAE, all on the same axes. */
+/** The density figure: number of features (y) by density (log10, x); one panel per SAE, all on the same axes. */
 export function densityFigure(entries: readonly Entry[], id: string): Markup {
   const columns = entries.length <= 3 ? 3 : 4;
   const width = FIGURE_WIDTH / columns;
@@ -92,7 +92,7 @@ export function densityFigure(entries: readonly Entry[], id: string): Markup {
         width,
         height: DENSITY_HEIGHT,
       };
-      // The last panel of each column has the axis's name.
+      // The last panel of each column has the axis title.
       return densityPanel(`${id}-${entry.index}`, entry, box, [low, most], i + columns >= own.length);
     });
     if (heading === 0) return panels;
@@ -125,14 +125,14 @@ export function densityFigure(entries: readonly Entry[], id: string): Markup {
 
 interface L0Step {
   l0: number;
-  /** Cumulative share of the counted positions, by active features (%). */
+  /** Cumulative share of the counted positions, by number of active features (%). */
   share: number;
   entry: Entry;
 }
 
 /**
- * The distribution function of L0, at the largest number of each bin: unlike a histogram's its height does not depend
- * on the bins' width, so that SAEs can be compared.
+ * The distribution function of L0, evaluated at the largest number of each bin: unlike a histogram's, its height does
+ * not depend on the bin width, so that SAEs can be compared.
  */
 export function distribution(entry: Entry): L0Step[] {
   const { edges, counts } = entry.record.l0_histogram!;
@@ -144,12 +144,12 @@ export function distribution(entry: Entry): L0Step[] {
   });
 }
 
-/** On how many tokens at most how many features are active, a panel a site; null without data. */
+/** Cumulative share of tokens by number of active features, one panel per hook; null without data. */
 export function l0DistributionFigure(entries: readonly Entry[], id: string): Markup | null {
   const measured = entries.filter(({ record }) => record.l0_histogram?.counts.some((count) => count > 0));
   if (measured.length === 0) return null;
   const panel = (site: readonly Entry[]) => {
-    // No active feature has no place on a log axis.
+    // Zero active features do not fit on a log axis.
     const steps = site.flatMap(distribution).filter(({ l0 }) => l0 > 0);
     const rising = steps.filter(({ share }) => share > 0.5 && share < 99.5).map(({ l0 }) => l0);
     const domain = logDomain(rising, 0.04);
@@ -189,11 +189,11 @@ interface PositionPoint {
   entry: Entry;
 }
 
-/** The losses of one variant at the middles of their bins; NaN, a gap, where a bin has no counted position. */
+/** The losses of one variant at the midpoints of their bins; NaN (a gap) for a bin without counted positions. */
 function lossPoints(entry: Entry, loss: LossKey): PositionPoint[] {
   const found = entry.record.loss_by_position;
   if (found === undefined) return [];
-  // The last position of a bin is one before its upper edge.
+  // The last position of a bin is one less than its upper edge.
   return found[loss].map((value, i) => ({
     position: (found.edges[i]! + found.edges[i + 1]! - 1) / 2,
     loss: value,
@@ -201,7 +201,10 @@ function lossPoints(entry: Entry, loss: LossKey): PositionPoint[] {
   }));
 }
 
-/** Losses of the clean, spliced and zero-ablated model by place in the context, a panel a site; null without data. */
+/**
+ * Losses of the clean, spliced and zero-ablated model by position in the context, one panel per hook; null without
+ * data.
+ */
 export function lossByPositionFigure(entries: readonly Entry[], id: string): Markup | null {
   const measured = entries.filter(({ record }) => record.loss_by_position !== undefined);
   if (measured.length === 0) return null;
@@ -231,7 +234,7 @@ export function lossByPositionFigure(entries: readonly Entry[], id: string): Mar
   return bySite(measured, {
     id,
     title: 'Loss by position',
-    description: `Cross-entropy by place in the context, for ${listed(measured.map(({ fullName }) => fullName))}.`,
+    description: `Cross-entropy by position in the context, for ${listed(measured.map(({ fullName }) => fullName))}.`,
     x: measured.some(({ record }) => hasNoBos(record))
       ? 'Position in the context'
       : 'Position in the context (BOS at 0)',
@@ -241,7 +244,7 @@ export function lossByPositionFigure(entries: readonly Entry[], id: string): Mar
   });
 }
 
-/** A small figure of lines, a panel a site. */
+/** A small line figure, one panel per hook. */
 interface BySite {
   id: string;
   title: string;
@@ -250,14 +253,14 @@ interface BySite {
   y: string;
   /** Axes and marks of one panel. */
   panel: (entries: readonly Entry[]) => { x: object; y: object; marks: Markish[] };
-  /** Lines of the key besides the families'. */
+  /** Additional lines in the legend. */
   more?: readonly KeyItem[];
 }
 
 const SITE_HEIGHT = 230;
 const SITE_MARGIN = { marginLeft: 46, marginRight: 14, marginTop: 44, marginBottom: 46 };
 
-/** Three panels per row, one for each site; colours are the families', strength says which SAE's L0 is larger. */
+/** Three panels per row, one per hook; colour shows the family, opacity the SAE's L0. */
 function bySite(entries: readonly Entry[], what: BySite): Markup {
   const sites = distinct(entries.map(({ site }) => site));
   const columns = Math.min(sites.length, 3);

@@ -19,10 +19,10 @@ import { paperFigure, readReference } from './reference.js';
 import { checkOutputFile, writeOutputFile } from './report.js';
 
 /**
- * Draws a single figure as config.out: .svg, .html, .png or .pdf.
+ * Draws a single figure to config.out: .svg, .html, .png or .pdf.
  *
  * @returns the file's path
- * @throws Refusal where flags do not belong together, or the feature's SAE and store do not
+ * @throws Refusal if flags do not fit together, or the feature's SAE and store do not
  */
 export async function drawFigure(config: FigureConfig, progress: Progress, stop: StopRequest): Promise<string> {
   const { out, evaluation, sae, activations } = config;
@@ -30,7 +30,7 @@ export async function drawFigure(config: FigureConfig, progress: Progress, stop:
   if (kind === undefined)
     throw new UsageRefusal(
       `--out ${out} is not .svg, .html, .png or .pdf.`,
-      'Give it one of these endings.',
+      'Give it one of these extensions.',
       'report/unknown-ending',
     );
   checkFigureFlags(config);
@@ -39,7 +39,7 @@ export async function drawFigure(config: FigureConfig, progress: Progress, stop:
   return writeOutputFile(out, await contentOf(kind, file, progress), config.overwrite);
 }
 
-/** Kinds of files that figures are written as. */
+/** File formats of figures. */
 type FigureFormat = 'svg' | 'html' | 'png' | 'pdf';
 
 async function contentOf(kind: FigureFormat, file: FigureFile, progress: Progress): Promise<string | Uint8Array> {
@@ -55,7 +55,7 @@ async function contentOf(kind: FigureFormat, file: FigureFile, progress: Progres
   return pdfOf(await outlined(svg), file.title);
 }
 
-/** Flags that say what a figure shows; all of one figure's are needed, but those of the toy model's, which has none. */
+/** Flags for a figure's contents; all of a figure's flags are required, except for the toy model, which needs none. */
 const FLAGS: Record<FigureConfig['name'], readonly ('evaluation' | 'sae' | 'feature' | 'activations')[]> = {
   'jump-relu': ['sae', 'feature', 'activations'],
   'paper-gemma-7b': [],
@@ -63,7 +63,7 @@ const FLAGS: Record<FigureConfig['name'], readonly ('evaluation' | 'sae' | 'feat
   shrinkage: ['evaluation'],
 };
 
-/** @throws UsageRefusal where flags belong to another figure, or some are missing */
+/** @throws UsageRefusal if flags belong to another figure, or some are missing */
 function checkFigureFlags(config: FigureConfig): void {
   const { name } = config;
   const own = FLAGS[name];
@@ -82,8 +82,8 @@ function checkFigureFlags(config: FigureConfig): void {
   throw new UsageRefusal(
     `${missing.join(' and ')} missing.`,
     name === 'jump-relu'
-      ? 'A trained feature is named by --sae, --feature and --activations.'
-      : 'Name the directory that eval wrote.',
+      ? 'Drawing a trained feature needs --sae, --feature and --activations.'
+      : 'Give the directory that eval wrote.',
     'report/missing-flag',
   );
 }
@@ -122,7 +122,7 @@ async function paperFile(command: string): Promise<FigureFile> {
     title: 'Gated and standard SAEs on Gemma 7B, as published',
     svg,
     caption:
-      'Loss recovered against L0 of gated and standard SAEs on Gemma 7B, by site and layer: figure 1 of Rajamanoharan et al. 2024 (arXiv 2404.16014 v2), redrawn from the numbers of its tables 1 to 4. Standard SAEs are half as wide again.',
+      'Loss recovered against L0 of gated and standard SAEs on Gemma 7B, by site and layer: figure 1 of Rajamanoharan et al. 2024 (arXiv 2404.16014 v2), redrawn from the numbers of its tables 1 to 4. Standard SAEs have 1.5 times as many features.',
     sentences,
     table: table && {
       markup: table,
@@ -134,8 +134,8 @@ async function paperFile(command: string): Promise<FigureFile> {
 }
 
 /**
- * @param directory of the SAE as it was named, for messages
- * @throws Refusal where the picture cannot be drawn of this feature, or not on this store
+ * @param directory of the SAE as given, for messages
+ * @throws Refusal if the figure cannot be drawn for this feature or store
  */
 function checkFeature(
   directory: string,
@@ -154,8 +154,8 @@ function checkFeature(
   const { apply_b_dec_to_input: centred, normalize_activations: normalised } = forward ?? PLAIN;
   if (!centred || normalised !== 'none') {
     throw new Refusal(
-      `${directory} encodes something else than x − b_dec (apply_b_dec_to_input ${centred}, normalize_activations ${normalised}).`,
-      'figure jump-relu knows SAEs as they are trained here.',
+      `${directory} does not encode x − b_dec (apply_b_dec_to_input ${centred}, normalize_activations ${normalised}).`,
+      'figure jump-relu only supports the form of SAEs trained here.',
       'report/unsupported-sae',
     );
   }
@@ -177,7 +177,7 @@ function checkFeature(
   }
   if (d_in !== files.dIn || hook_name !== hook || model_fingerprint !== model.fingerprint) {
     throw new Refusal(
-      `${activations} holds activations of ${model.name} at ${hook} (d_in ${d_in}), which ${directory} was not trained on.`,
+      `${activations} contains activations of ${model.name} at ${hook} (d_in ${d_in}), which ${directory} was not trained on.`,
       `Give a store of ${model_name} at ${hook_name} (d_in ${files.dIn}).`,
       'report/other-store',
     );
@@ -217,7 +217,7 @@ async function featureFile(
 /**
  * One of the report's first two figures as a separate file.
  *
- * @param directory that eval wrote
+ * @param directory written by eval
  * @param command that draws it
  */
 export async function evaluationFigure(
@@ -242,7 +242,7 @@ export async function evaluationFigure(
   return {
     title: 'Loss recovered against L0',
     svg: paretoFigure(points, {}),
-    caption: `Loss recovered against L0 of the SAEs in ${directory}, with 95 % intervals; a panel a hook. ${notDrawn(points, 'loss recovered')}`,
+    caption: `Loss recovered against L0 of the SAEs in ${directory}, with 95 % intervals. One point per SAE, one panel per hook. ${notDrawn(points, 'loss recovered')}`,
     sentences: [...comparisons.map(firingSentence), ...(overall === null ? [] : [overall])],
     table: table && {
       markup: table,
@@ -257,19 +257,19 @@ interface FigureFile {
   title: string;
   svg: Markup;
   caption: string;
-  /** What is said below the caption. */
+  /** Text below the caption. */
   sentences?: readonly string[];
   table?: { markup: Markup; caption: string } | null;
   /** The command that draws it. */
   command: string;
 }
 
-/** White around the figure (pixels). */
+/** White margin around the figure (pixels). */
 const WHITE_EDGE = 12;
 
 /**
- * The figure as an SVG file: in the light palette on white, with every colour written out, since editors and typesetters
- * know no variables.
+ * The figure as an SVG file: in the light palette on white, with literal colours, since editors and typesetters do not
+ * support CSS variables.
  */
 export function svgFile({ svg }: FigureFile): string {
   const [, width = 0, height = 0] = (/viewBox="0 0 (\S+) (\S+)"/.exec(svg.text) ?? []).map(Number);

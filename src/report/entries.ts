@@ -5,47 +5,47 @@ import { middleCut } from './chart.js';
 import { familyOf, MAIN_FAMILIES, STYLES } from './family-styles.js';
 import { exact } from './numbers-and-axes.js';
 
-/** What it takes to name an SAE and to put it in its place. An SAE that was not evaluated has L0 NaN. */
+/** The data needed to name and order an SAE. L0 is NaN if it was not evaluated. */
 export type Subject = Pick<EvalRecord, 'sae' | 'architecture' | 'hook' | 'model' | 'l0' | 'cfg'>;
 
-/** One SAE, evaluated or still in training, as a page shows it. */
+/** An SAE, evaluated or still in training, as displayed on a page. */
 export interface Placed<S extends Subject = Subject> {
   record: S;
-  /** Empty where there is none. */
+  /** Empty if there is none. */
   curve: readonly MetricsRecord[];
-  /** Its number on the page; the same SAE has it in every figure. */
+  /** Its index on the page; the same in every figure. */
   index: number;
-  /** What tells it from the others of its site: "gated, λ 3". */
+  /** Distinguishes it from others at its hook: "gated, λ 3". */
   name: string;
-  /** The name, cut in the middle where it is too long for a figure. */
+  /** The name, truncated in the middle if too long for a figure. */
   label: string;
-  /** The name, with its site where the page has several. */
+  /** The name, with its hook if the page has several. */
   fullName: string;
-  /** Sparsity coefficient that it was trained with; NaN where its cfg.json does not say. */
+  /** Sparsity coefficient used in training; NaN if its cfg.json has none. */
   lambda: number;
-  /** Where it was measured: the hook, preceded by the model where there are several models. */
+  /** Where it was measured: the hook, preceded by the model if there are several models. */
   site: string;
-  /** What it is one of: its architecture, and how it was made where that is not the usual way. */
+  /** Its family: its architecture, and how it was made if unusual. */
   family: string;
-  /** Colour and symbol, the family's. */
+  /** Colour and symbol of its family. */
   style: number;
-  /** Place on a ramp of colours, 0 to 1, where what differs is a setting and not the family; else null. */
+  /** Position on a colour ramp, 0 to 1, if SAEs differ in a setting rather than the family; otherwise null. */
   tone: number | null;
-  /** 1 for the largest L0 of its family and site, less for the others: how strong its lines are drawn. */
+  /** 1 for the largest L0 of its family and hook, less for the others: opacity of its lines. */
   strength: number;
 }
 
-/** One evaluated SAE as the report shows it. */
+/** An evaluated SAE in the report. */
 export type Entry = Placed<EvalRecord>;
 
-/** Longest name in a figure (characters). */
+/** Max length of a name in a figure (characters). */
 const LONGEST_LABEL = 36;
 
 function shortened(name: string): string {
   return [...name].length <= LONGEST_LABEL ? name : middleCut(name, LONGEST_LABEL - 1);
 }
 
-/** Numbers names that occur more than once: a, a (2), a (3). */
+/** Numbers repeated names: a, a (2), a (3). */
 function numbered(names: readonly string[]): string[] {
   const used = new Set<string>();
   return names.map((name) => {
@@ -56,14 +56,14 @@ function numbered(names: readonly string[]): string[] {
   });
 }
 
-/** The shortest tails of the paths that tell them apart; equal paths are numbered. */
+/** The shortest distinguishing suffixes of the paths; equal paths are numbered. */
 export function distinctNames(paths: readonly string[]): string[] {
   const unlike = distinct(paths);
   const names = tails(unlike);
   return numbered(paths.map((path) => names[unlike.indexOf(path)]!));
 }
 
-/** As many last segments of each path as it takes to be unlike the others. */
+/** As many trailing components of each path as needed to distinguish it. */
 function tails(paths: readonly string[]): string[] {
   const segments = paths.map((path) => path.split(/[/\\]+/).filter((segment) => segment !== ''));
   const depths = paths.map(() => 1);
@@ -77,7 +77,7 @@ function tails(paths: readonly string[]): string[] {
   }
 }
 
-/** Names cut to fit a figure, and numbered where they are no longer different within a site. */
+/** Names truncated for a figure, and numbered if no longer distinct within a hook. */
 function labelsOf(names: readonly string[], sites: readonly string[]): string[] {
   const labels = names.map(shortened);
   for (const site of distinct(sites)) {
@@ -92,7 +92,7 @@ export function distinct<T>(values: Iterable<T>): T[] {
   return [...new Set(values)];
 }
 
-/** The main families have fixed styles on every page; the others share what is left, by their names' order. */
+/** The main families have fixed styles on every page; the others share the rest, in alphabetical order. */
 export function styleOf(family: string, others: readonly string[]): number {
   const main = MAIN_FAMILIES.indexOf(family);
   return main >= 0 ? main : MAIN_FAMILIES.length + (others.indexOf(family) % (STYLES - MAIN_FAMILIES.length));
@@ -104,7 +104,7 @@ function familyOrder(family: string): string {
 
 const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Names the SAEs and puts them in the page's order: by site, family, and L0 from large to small. */
+/** Names the SAEs and sorts them for the page: by hook, family, and descending L0. */
 export function entriesOf<S extends Subject>(saes: readonly Pick<Placed<S>, 'record' | 'curve'>[]): Placed<S>[] {
   const records = saes.map(({ record }) => record);
   const severalModels = distinct(records.map(({ model }) => model)).length > 1;
@@ -150,10 +150,12 @@ export function entriesOf<S extends Subject>(saes: readonly Pick<Placed<S>, 'rec
   return entries;
 }
 
-/** Fewer SAEs of a family than this are told apart by the strength of their lines. */
+/** With fewer SAEs per family than this, line opacity distinguishes them. */
 const FEWEST_TONES = 3;
 
-/** Colours are for what differs: of one family they would all be the same, so its SAEs share a ramp, by λ and name. */
+/**
+ * Colours should show differences: a single family would have only one colour, so its SAEs share a ramp, by λ and name.
+ */
 function toneByDifference(entries: Placed[]): void {
   if (distinct(entries.map(({ family }) => family)).length > 1) return;
   const ordered = [...entries].sort((a, b) => (a.lambda || 0) - (b.lambda || 0) || compareText(a.name, b.name));
@@ -165,7 +167,7 @@ function toneByDifference(entries: Placed[]): void {
   }
 }
 
-/** True for SAEs of one family at one site: the points of one trade-off curve. */
+/** Do SAEs belong to one family at one hook, and so to one trade-off curve? */
 function sameFamily(a: Placed, b: Placed): boolean {
   return a.site === b.site && a.family === b.family;
 }
@@ -177,7 +179,7 @@ export function families<S extends Subject>(entries: readonly Placed<S>[]): Plac
     .map((first) => entries.filter((entry) => sameFamily(entry, first)));
 }
 
-/** What names an SAE: its place on disk, its site, and what its cfg.json says of how it was made. */
+/** Identifies an SAE: its path, its hook, and the settings in its cfg.json. */
 interface Named {
   readonly sae: string;
   readonly site: string;
@@ -185,16 +187,16 @@ interface Named {
   readonly cfg: Readonly<Record<string, unknown>>;
 }
 
-/** The words of a setting in a name: "λ 3", "1.5k features", "seed 1". */
+/** A setting in a name: "λ 3", "1.5k features", "seed 1". */
 interface Facet {
-  /** Last parts of keys of cfg.json that hold it; the first that there is counts. */
+  /** Last parts of the cfg.json keys that contain it; the first existing one is used. */
   readonly keys: readonly string[];
   readonly say: (value: string) => string;
 }
 
 const shownNumber = (value: string) => (value !== '' && Number.isFinite(Number(value)) ? exact(Number(value)) : value);
 
-/** Settings that a reader tells SAEs apart by, the more telling first; any other one follows these. */
+/** Settings used to distinguish SAEs, most informative first; others follow. */
 const FACETS: readonly Facet[] = [
   { keys: ['l1', 'l1_coefficient'], say: (value) => `λ\u00a0${shownNumber(value)}` },
   { keys: ['l0'], say: (value) => `L0\u00a0target\u00a0${shownNumber(value)}` },
@@ -206,26 +208,26 @@ const FACETS: readonly Facet[] = [
   { keys: ['batch'], say: (value) => `batch ${shownNumber(value)}` },
 ];
 
-/** Keys that say where an SAE lies, what it became or what it was checked by, or that follow from others. */
+/** Keys for an SAE's location, results or checks, or that follow from others. */
 const NOT_SETTINGS =
   /(^|\.)(final|activations|source|text)\.|(^|\.)(arch|architecture|ablate|train|start|lambda|steps|activation_scale)$|sha256|fingerprint|hook_|model_name|version/;
-/** A longer value is not a name. */
+/** Longer values are not used in names. */
 const LONGEST_VALUE = 16;
 
 const lastPart = (key: string) => key.slice(key.lastIndexOf('.') + 1);
 
-/** Settings of cfg.json by the last part of their keys; ours, of training, before others of that name. */
+/** Settings of cfg.json by the last part of their keys; our own training settings take precedence. */
 function cfgSettings(cfg: Readonly<Record<string, unknown>>): Map<string, string> {
   const found = new Map<string, string>();
   const all = [...flattened(cfg)].filter(([key]) => !NOT_SETTINGS.test(key));
   const ours = all.filter(([key]) => key.startsWith('metadata.sae_pipe.'));
   for (const [key, value] of [...ours, ...all]) if (!found.has(lastPart(key))) found.set(lastPart(key), value);
-  // λ was adjusted to it, and began as l1 says.
+  // λ was adjusted to it, starting from l1.
   if (trainingRecordOf(cfg).l0 !== undefined) found.delete('l1');
   return found;
 }
 
-/** λ, the sparsity coefficient that cfg.json records; NaN where it records none. */
+/** λ, the sparsity coefficient recorded in cfg.json; NaN if none. */
 export function recordedLambda(cfg: Readonly<Record<string, unknown>>): number {
   const settings = cfgSettings(cfg);
   const { l0, lambda } = trainingRecordOf(cfg);
@@ -234,7 +236,7 @@ export function recordedLambda(cfg: Readonly<Record<string, unknown>>): number {
   return value === undefined || value === '' || value === 'null' ? Number.NaN : Number(value);
 }
 
-/** The words of each facet for each SAE; null where it has none. Other settings than the known ones are "name value". */
+/** The text of each facet for each SAE; null if it has none. Unknown settings are "name value". */
 function facetsOf(saes: readonly Named[]): (string | null)[][] {
   const settings = saes.map(({ cfg }) => cfgSettings(cfg));
   const known = FACETS.flatMap(({ keys }) => keys);
@@ -261,11 +263,11 @@ const clashes = (names: readonly string[], saes: readonly Named[]) => {
 };
 
 /**
- * Names SAEs by what differs between them: "gated, λ 3". Each has its family; λ where the SAEs differ in it; and of the
- * other settings as few as tell apart the SAEs of each site. What no setting tells apart is told apart by `tails`.
+ * Names SAEs by their differences: "gated, λ 3". Each name has the family; λ if the SAEs differ in it; and as few other
+ * settings as needed to distinguish the SAEs at each hook. SAEs with equal settings are distinguished by `tails`.
  *
- * @param tails the ends of the SAEs' paths, all different
- * @returns names that differ within each site
+ * @param tails distinct suffixes of the SAEs' paths
+ * @returns names that are distinct within each hook
  */
 function namesByDifference(saes: readonly Named[], tails: readonly string[]): string[] {
   let names = saes.map((sae) => familyOf({ architecture: sae.architecture, cfg: sae.cfg as Record<string, unknown> }));
@@ -282,7 +284,7 @@ function namesByDifference(saes: readonly Named[], tails: readonly string[]): st
   return names.map((name, i) => (clashing[i] ? `${name}, ${tails[i]}` : name));
 }
 
-/** A nested object as dotted keys and the JSON of its leaves; arrays are leaves. */
+/** Flattens a nested object to dotted keys and the JSON of its leaves; arrays are leaves. */
 export function flattened(value: Readonly<Record<string, unknown>>, prefix = ''): Map<string, string> {
   const leaves = new Map<string, string>();
   for (const [key, child] of Object.entries(value)) {

@@ -9,8 +9,7 @@ import { attributed, drawn, FONT, textWidth } from './chart.js';
 import type { Markup } from './page.js';
 
 /**
- * What the SAE is one of: its architecture, and how it was made where that is not the usual way. SAEs of one family at
- * one site are the points of one curve.
+ * The family of an SAE: its architecture, and how it was made if unusual. SAEs of one family at one hook form a curve.
  *
  * "gated"; "gated, zero start" (--start zero); "gated, no r_mag" (an ablation of section 5.1); "standard, rescaled & shifted" (the frozen baseline with
  * learned r_mag and b_mag of section 5.2, which is saved as a gated SAE); "gated skip transcoder".
@@ -25,31 +24,31 @@ export function familyOf({ architecture, cfg }: Pick<EvalRecord, 'architecture' 
   return [`${label}${known ? transcoderKind(known.name, cfg.architecture) : ''}`, ...rest, ...start].join(', ');
 }
 
-/** What of a name says which kind of transcoder it is; nothing where it is none. */
+/** The part of a name that gives the kind of transcoder; empty if it is none. */
 function transcoderKind(architecture: ArchitectureName, name: unknown): string {
   if (name === transcoderName({ architecture })) return ' transcoder';
   return name === transcoderName({ architecture, skip: true }) ? ' skip transcoder' : '';
 }
 
-/** The families that every page has in the same colours: those of architectures with a place in the palette. */
+/** The families with the same colours on every page: those of architectures with a palette index. */
 export const MAIN_FAMILIES: readonly string[] = Object.values(ARCHITECTURES)
   .flatMap(({ look }) => (look.colour === undefined ? [] : [{ label: look.label, place: look.colour }]))
   .sort((a, b) => a.place - b.place)
   .map(({ label }) => label);
 
-/** The two whose firing features figure 1 compares: the first per feature of the second. */
+/** The two families whose firing features figure 1 compares: the first relative to the second. */
 export const COMPARED = MAIN_FAMILIES.slice(0, 2) as [string, string];
 
-/** Colour is never the only sign. All have the same area. */
+/** Colour is never the only distinction. All symbols have the same area. */
 const SYMBOLS = ['circle', 'square', 'diamond2', 'triangle', 'star', 'cross'] as const;
 
-/** Colours that the other families share in turn, from this one on. */
+/** First of the colours that the other families share in turn. */
 const TURNING = MAIN_FAMILIES.length;
 const EACH_TURN = SYMBOLS.length - TURNING;
-/** Symbols that a colour has in its turns: every second one, so that a turn is unlike the one before. */
+/** Symbols of a colour in successive turns: every second one, so that successive turns differ. */
 const KEY_STEP = 2;
 
-/** Number of styles (pairs of colour and symbol) there are for families. */
+/** Number of styles (pairs of colour and symbol). */
 export const STYLES = TURNING + (EACH_TURN * SYMBOLS.length) / KEY_STEP;
 
 const hue = (style: number) => (style < TURNING ? style : TURNING + ((style - TURNING) % EACH_TURN));
@@ -59,38 +58,38 @@ function symbolOf(style: number): (typeof SYMBOLS)[number] {
   return SYMBOLS[(hue(style) + turn * KEY_STEP) % SYMBOLS.length]!;
 }
 
-/** Radius of a circle as large as a symbol (pixels). */
+/** Radius of a circle with the area of a symbol (pixels). */
 const RADIUS = 4.3;
 
-/** The colour of a style: a variable of the page, which has one for light and one for dark ground. */
+/** The colour of a style: a variable of the page, with values for light and dark backgrounds. */
 export function styleColour(style: number): string {
   return `var(--style-${hue(style)})`;
 }
 
-/** Colours of a ramp of settings, of the page. */
+/** Number of colours in the page's ramp for settings. */
 const TONES = 8;
 
-/** The colour of an SAE's lines: its place on the ramp where it has one, else its family's. */
+/** The colour of an SAE's lines: its position on the ramp if it has one, otherwise its family's. */
 export function lineColour({ style, tone }: { style: number; tone: number | null }): string {
   return tone === null ? styleColour(style) : `var(--tone-${Math.round(tone * (TONES - 1))})`;
 }
 
-/** What is drawn at a point. */
+/** A symbol at a point. */
 interface Dot {
   x: number;
   y: number | string;
   style: number;
-  /** What a pointer resting on it reads. */
+  /** Text of its tooltip. */
   tip?: string;
-  /** Number of its SAE on the page. */
+  /** Index of its SAE on the page. */
   index?: number | null;
-  /** Instead of its style's colour. */
+  /** Overrides its style's colour. */
   fill?: string;
-  /** Of a reference: drawn hollow and faint. */
+  /** For a reference: drawn hollow and faint. */
   faint?: boolean;
 }
 
-/** Symbols at points, each in the colour and shape of its style. */
+/** Symbols at points, each in its style's colour and shape. */
 export function familySymbols(points: readonly Dot[]): Markish[] {
   const styles = [...new Set(points.map(({ style }) => style))].sort((a, b) => a - b);
   const kinds = [true, false].flatMap((faint) => styles.map((style) => ({ faint, style })));
@@ -117,7 +116,7 @@ export function familySymbols(points: readonly Dot[]): Markish[] {
   });
 }
 
-/** A family's symbol alone, for a line of text or a cell. */
+/** A family's symbol by itself, for text or table cells. */
 export function inlineMarker(style: number, fill?: string): Markup {
   return drawn(
     'inline',
@@ -132,23 +131,23 @@ export function inlineMarker(style: number, fill?: string): Markup {
   );
 }
 
-/** A line of a figure's key. */
+/** An entry of a figure's legend. */
 export interface KeyItem {
   label: string;
-  /** Colour and symbol; null: the ink of the text. */
+  /** Colour and symbol; null: the text colour. */
   style: number | null;
-  /** Colour of a line, where it is not its style's. */
+  /** Line colour, if not its style's. */
   stroke?: string;
-  /** Of a reference: a broken line and a hollow symbol. */
+  /** For a reference: a dashed line and a hollow symbol. */
   faint?: boolean;
-  /** A symbol, and a line through it where points are joined. */
+  /** A symbol, and a line through it if points are joined. */
   sign: 'symbol' | 'line' | 'both';
 }
 
 const KEY_ROW = 20;
 const SWATCH = 26;
 
-/** A figure's key: swatches and their names in rows, at most `width` pixels wide. */
+/** A figure's legend: swatches and names in rows, at most `width` pixels wide. */
 export function key(id: string, items: readonly KeyItem[], width: number, y = 0): { svg: Markup; height: number } {
   let [left, row] = [0, 0];
   const placed = items.map((item) => {

@@ -4,14 +4,14 @@ import { COMPARED } from './family-styles.js';
 import { counted, fixed, percent } from './numbers-and-axes.js';
 import { type Markup, markup } from './page.js';
 
-/** An SAE as a point of its family's trade-off: how many features fire a token, and what they keep of the loss. */
+/** An SAE as a point on its family's trade-off curve: features per token, and the loss it recovers. */
 export interface Tradeoff {
   l0: number;
-  /** Loss recovered, a share: 1 is the clean model's loss. */
+  /** Loss recovered as a share: 1 is the clean model's loss. */
   recovered: number;
 }
 
-/** Two trade-off curves at one loss recovered. */
+/** Two trade-off curves at one level of loss recovered. */
 interface Level {
   recovered: number;
   gated: number;
@@ -20,24 +20,24 @@ interface Level {
   ratio: number;
 }
 
-/** The loss recovered that a curve spans, [least, most]. */
+/** The range of loss recovered covered by a curve, [min, max]. */
 type Span = readonly [number, number];
 
-/** What the comparison of two curves gives. */
+/** The result of comparing two curves. */
 type FiringRatio =
   | { readonly kind: 'ratio'; readonly levels: readonly Level[]; readonly mean: number; readonly span: Span }
-  /** The curves have no loss recovered in common. */
+  /** The curves' ranges of loss recovered do not overlap. */
   | { readonly kind: 'apart'; readonly gated: Span; readonly standard: Span }
   /** A curve has no point. */
   | { readonly kind: 'none' };
 
-/** Levels of loss recovered at which the ratio is written out. */
+/** Number of levels of loss recovered at which the ratio is listed. */
 const LEVELS = 5;
 
 /**
- * What loss recovered becomes before it is interpolated: −ln(1 − loss recovered), the log of the loss that is not
- * recovered. Near 1, where SAEs are, equal steps of it are equal factors of added loss; loss recovered itself would
- * have all that distinguishes 98 % from 99.8 % in its last hundredth.
+ * Transform applied to loss recovered before interpolation: −ln(1 − loss recovered), the log of the loss not recovered.
+ * Near 1, where SAEs are, equal steps are equal factors of added loss; on the untransformed scale, everything that
+ * distinguishes 98 % from 99.8 % would be in its last hundredth.
  */
 export function transformed(recovered: number): number {
   return -Math.log1p(-recovered);
@@ -54,9 +54,9 @@ interface Knot {
 }
 
 /**
- * The curve of a family: its points that no other one dominates (fires no more and recovers no less), by L0 upwards.
- * Along it both L0 and loss recovered rise, so that each loss recovered has one L0. A point that is not finite, or
- * recovers the whole loss or more, has no place on it.
+ * The curve of a family: its points that no other one dominates (with at most its L0 and at least its loss recovered),
+ * by ascending L0. Along it, both L0 and loss recovered increase, so that each loss recovered has one L0. Points that
+ * are not finite, or that recover the entire loss or more, are excluded.
  */
 export function frontier(points: readonly Tradeoff[]): Tradeoff[] {
   const front: Tradeoff[] = [];
@@ -73,7 +73,7 @@ function knotsOf(front: readonly Tradeoff[]): Knot[] {
   return front.map(({ l0, recovered }) => ({ t: transformed(recovered), logL0: Math.log(l0) }));
 }
 
-/** ln L0 at t, linear between the knots on either side; t must be within the curve. */
+/** ln L0 at t, interpolated linearly between adjacent knots; t must be within the curve. */
 function at(knots: readonly Knot[], t: number): number {
   const right = knots.findIndex((knot) => knot.t >= t);
   if (right <= 0) return knots.at(right)!.logL0;
@@ -84,10 +84,10 @@ function at(knots: readonly Knot[], t: number): number {
 /**
  * L0 gated / L0 standard at equal loss recovered.
  *
- * Each curve is ln L0, linear between neighbours in t = −ln(1 − loss recovered). Compared is where both curves are;
- * nothing is extrapolated. `levels` are equally far apart in t, the ends included. `mean` is the geometric mean of the
- * ratio over that range of t: exp of the mean of ln ratio, whose integral is exact, both curves being straight between
- * knots. The paper's ratio is about one half.
+ * Each curve is ln L0, piecewise linear in t = −ln(1 − loss recovered). They are compared where both exist, without
+ * extrapolation. `levels` are equally spaced in t, including the ends. `mean` is the geometric mean of the ratio over
+ * that range of t: exp of the mean of ln ratio, whose integral is exact since both curves are piecewise linear. The
+ * paper's ratio is about one half.
  */
 export function firingRatio(
   gatedPoints: readonly Tradeoff[],
@@ -123,15 +123,15 @@ function spanOf(knots: readonly Knot[]): Span {
   return [untransformed(knots[0]!.t), untransformed(knots.at(-1)!.t)];
 }
 
-/** Gated against standard at one site, of the report's own SAEs or of a reference. */
+/** Gated against standard at one hook, from the report's own SAEs or a reference. */
 interface Comparison {
   site: string;
-  /** What the points are of, where they are a reference's. */
+  /** The reference that the points come from, if any. */
   reference: string | null;
   result: FiringRatio;
 }
 
-/** A comparison a site that has both gated and standard points, the reference's after the report's own. */
+/** One comparison per hook that has both gated and standard points; the reference's come after the report's own. */
 export function comparisonsOf(points: readonly Point[], reference: string | null = null): Comparison[] {
   const usable = points.filter(drawable);
   return distinct(usable.map(({ site }) => site)).flatMap((site) =>
@@ -159,11 +159,11 @@ export function firingSentence({ site, reference, result }: Comparison): string 
     case 'apart':
       return `At ${of} the curves do not overlap, and nothing is extrapolated: gated SAEs recover ${span(result.gated)} of the loss, standard ones ${span(result.standard)}.`;
     default:
-      return `At ${of} there is no point on one of the curves to compare with.`;
+      return `At ${of} one of the curves has no point to compare with.`;
   }
 }
 
-/** The report's own mean over its sites, where several have a ratio. */
+/** The report's own mean over its hooks, if several have a ratio. */
 export function overallSentence(comparisons: readonly Comparison[]): string | null {
   const means = comparisons.flatMap(({ reference, result }) =>
     reference === null && result.kind === 'ratio' ? [result.mean] : [],
@@ -186,7 +186,7 @@ ${levels}<tr class="mean"><td class="number" colspan="3">geometric mean</td><td 
 `;
 }
 
-/** The firing ratios as a table, null where no two curves overlap. */
+/** The firing ratios as a table, null if no two curves overlap. */
 export function firingTable(comparisons: readonly Comparison[]): Markup | null {
   if (!comparisons.some(({ result }) => result.kind === 'ratio')) return null;
   return markup`<table class="firing">

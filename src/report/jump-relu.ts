@@ -18,7 +18,7 @@ interface Normal {
   deviation: number;
 }
 
-/** Projection of x on the feature's direction where the feature is off, and where it is on: half the tokens each. */
+/** Projection of x on the feature's direction when the feature is off, and when it is on: half the tokens each. */
 export const OFF: Normal = { mean: 0, deviation: 1 };
 /** N(2, 1/4): the second is the variance. */
 export const ON: Normal = { mean: 2, deviation: 0.5 };
@@ -26,13 +26,13 @@ export const ON: Normal = { mean: 2, deviation: 0.5 };
 /** An encoder of one feature: its activation f as a function of the projection a. */
 export type FeatureEncoder = (a: number) => number;
 
-/** Where both encoders open. */
+/** Threshold of both encoders. */
 const THRESHOLD = 1;
 
-/** 1[a > t]·m·(a − t) with t = 1, m = 2: continuous, so that what is small is shrunk unless what is large is stretched. */
+/** 1[a > t]·m·(a − t) with t = 1, m = 2: continuous, so that small values shrink unless large ones are stretched. */
 export const relu: FeatureEncoder = (a) => (a > THRESHOLD ? 2 * (a - THRESHOLD) : 0);
 
-/** 1[a > t]·m·(a − d) with t = 1, m = 1, d = 0: from its jump on, the projection itself. */
+/** 1[a > t]·m·(a − d) with t = 1, m = 1, d = 0: the identity above its jump. */
 export const jumpRelu: FeatureEncoder = (a) => (a > THRESHOLD ? a : 0);
 
 /** Density of a normal distribution at a. */
@@ -41,9 +41,9 @@ export function density({ mean, deviation }: Normal, a: number): number {
   return Math.exp(-0.5 * z * z) / (deviation * Math.sqrt(2 * Math.PI));
 }
 
-/** Deviations from the mean beyond which the normal density is below the last bit of a sum. */
+/** Distance from the mean, in standard deviations, beyond which the normal density is negligible in float64. */
 const REACH = 12;
-/** Intervals on either side of the threshold; Simpson's rule needs an even number. */
+/** Number of intervals on either side of the threshold; Simpson's rule needs an even number. */
 const INTERVALS = 2000;
 
 /** ∫ g from low to high by Simpson's rule; g must be smooth between them. */
@@ -54,7 +54,7 @@ function simpson(g: (a: number) => number, low: number, high: number): number {
   return (sum * h) / 3;
 }
 
-/** E g(a) for a of the distribution, g smooth on either side of the threshold. */
+/** E g(a) for a of the distribution, with g smooth on either side of the threshold. */
 function expected(of: Normal, g: (a: number) => number): number {
   const weighted = (a: number) => density(of, a) * g(a);
   const [low, high] = [of.mean - REACH * of.deviation, of.mean + REACH * of.deviation];
@@ -63,7 +63,7 @@ function expected(of: Normal, g: (a: number) => number): number {
   return simpson(weighted, low, THRESHOLD) + simpson(weighted, above, high);
 }
 
-/** Mean squared error of a reconstruction: where the feature is off, where it is on, and over all tokens. */
+/** Mean squared error of a reconstruction: with the feature off, with it on, and over all tokens. */
 interface SquaredError {
   off: number;
   on: number;
@@ -71,8 +71,8 @@ interface SquaredError {
 }
 
 /**
- * Expected squared error of f against what the feature contributes: a where it is on, and nothing where it is off, where
- * the projection is other features' doing. By quadrature.
+ * Expected squared error of f relative to the feature's contribution: a when it is on, and 0 when it is off, where the
+ * projection comes from other features. By quadrature.
  */
 export function expectedError(f: FeatureEncoder): SquaredError {
   const off = expected(OFF, (a) => f(a) ** 2);
@@ -80,7 +80,7 @@ export function expectedError(f: FeatureEncoder): SquaredError {
   return { off, on, all: (off + on) / 2 };
 }
 
-/** Colours: as gated and standard have them, and two more for on and off. */
+/** Colours: those of gated and standard SAEs, and two more for on and off. */
 const [JUMP, RELU, WHEN_ON, WHEN_OFF] = [0, 1, 2, 3];
 const ENCODERS = [
   { name: 'ReLU', f: relu, style: RELU },
@@ -90,7 +90,7 @@ const ENCODERS = [
 const AXIS_RANGE = [-3.5, 4] as const;
 const AXIS_STEP = 0.02;
 
-/** Places along the axis, and the two on either side of the threshold, where an encoder may jump. */
+/** Sample points along the axis, including those on either side of the threshold, where an encoder may jump. */
 function axisPlaces(): number[] {
   const count = Math.round((AXIS_RANGE[1] - AXIS_RANGE[0]) / AXIS_STEP);
   const even = Array.from({ length: count + 1 }, (_, i) => AXIS_RANGE[0] + i * AXIS_STEP);
@@ -223,7 +223,7 @@ export function toyPicture(): { svg: Markup; caption: string } {
   };
 }
 
-/** What the picture is of. */
+/** Subject of the figure. */
 interface FeatureName {
   feature: number;
   sae: string;
@@ -233,17 +233,17 @@ interface FeatureName {
 
 const [RESPONSE, , TOKENS_ON, TOKENS_OFF] = [0, 1, 2, 3];
 const HISTOGRAM_BINS = 80;
-/** Most tokens drawn as dots: more would only be a heavier blot. */
+/** Max tokens drawn as dots: more would only make a denser blot. */
 const DOTS = 2000;
 
 interface Bin {
   from: number;
   to: number;
-  /** Share of the tokens in the bin, by its width: each histogram's area is 1. */
+  /** Share of the tokens in the bin, divided by its width: each histogram has area 1. */
   density: number;
 }
 
-/** Histogram of the values as a density, over bins that both histograms share. */
+/** Histogram of the values as a density, with bins shared by both histograms. */
 export function histogram(
   values: readonly number[],
   [low, high]: readonly [number, number],
@@ -257,7 +257,7 @@ export function histogram(
   );
 }
 
-/** Every k-th, so that at most `limit` are left. */
+/** Every k-th element, so that at most `limit` remain. */
 function everyKth<T>(values: readonly T[], limit: number): T[] {
   const stride = Math.max(1, Math.ceil(values.length / limit));
   return values.filter((_, i) => i % stride === 0);
@@ -334,7 +334,7 @@ function response(on: readonly { a: number; f: number }[], range: [number, numbe
   };
 }
 
-/** The toy model's picture for a trained feature: projections of tokens with it off and on, and its response. */
+/** The toy model's figure for a trained feature: projections of tokens with it off and on, and its response. */
 export function featurePicture(
   { projection, f }: FeatureOnTokens,
   name: FeatureName,
@@ -366,15 +366,15 @@ export function featurePicture(
   };
 }
 
-/** A feature on many tokens: where x lies along its direction, and what the encoder says. */
+/** A feature on many tokens: the projection of x on its direction, and its activation. */
 interface FeatureOnTokens {
-  /** [tokens] (x − b_dec) · d_j, d_j the feature's decoder row. */
+  /** [tokens] (x − b_dec) · d_j, where d_j is the feature's decoder row. */
   projection: Float64Array;
-  /** [tokens] f_j; 0 where the feature is off. */
+  /** [tokens] f_j; 0 when the feature is off. */
   f: Float64Array;
 }
 
-/** The rows of one encoder unit that its activation depends on. */
+/** The parameters of one encoder unit that its activation depends on. */
 interface Unit {
   /** Column j of W_enc, and row j of W_dec: [d_in] each. */
   encoder: Float64Array;
@@ -384,10 +384,10 @@ interface Unit {
   activation: (p: number) => number;
 }
 
-/** Architectures of which a feature by itself can be drawn, in words. */
+/** Architectures for which a single feature can be drawn, in words. */
 export const DRAWN = listed(architectures.filter((name) => ARCHITECTURES[name].unit));
 
-/** Feature j of an SAE by itself. @throws Error where its activation depends on others */
+/** Feature j of an SAE by itself. @throws Error if its activation depends on others */
 export function unitOf({ architecture, dIn, dSae, parameters }: Sae, j: number): Unit {
   const { W_enc, W_dec, b_dec } = parameters;
   const { unit } = ARCHITECTURES[architecture];
@@ -401,9 +401,9 @@ export function unitOf({ architecture, dIn, dSae, parameters }: Sae, j: number):
 }
 
 /**
- * The feature on at most `limit` rows of the store, whole shards in an order that the seed sets, until there are enough.
+ * The feature on at most `limit` rows of the store, from complete shards in a random order given by the seed.
  *
- * @throws Interrupted where the user asks to stop
+ * @throws Interrupted if the user asks to stop
  */
 export async function featureOnTokens(
   sae: Sae,
@@ -421,7 +421,7 @@ export async function featureOnTokens(
   progress.begin(`feature ${j}`, total, 'token');
   let done = 0;
   for await (const { activation, token } of new ActivationBatches(store, 'shuffled', seed).inputs(0)) {
-    // Halves are looked up one by one: a shard would be in memory twice.
+    // 16-bit values are converted one by one: converting a shard would double its memory.
     const values = dtype === 'bfloat16' ? widen(activation, dtype) : activation;
     for (let row = 0; row < token.length && done < total; row++, done++) {
       let [p, projection] = [0, 0];
@@ -442,7 +442,7 @@ export async function featureOnTokens(
   return found;
 }
 
-/** A plot of the picture: its axes, its marks, and the key to them. */
+/** A plot of the figure: its axes, marks and legend. */
 interface PicturePlot {
   heading: string;
   x: string;
@@ -451,14 +451,14 @@ interface PicturePlot {
   yAxis: object;
   marks: Markish[];
   key: readonly KeyItem[];
-  /** Room left of the plot, for numbers or names (pixels). */
+  /** Space left of the plot, for numbers or names (pixels). */
   left?: number;
 }
 
 const HEIGHT = 330;
 const KEY = 44;
 
-/** Plots side by side, each with its key above it. */
+/** Plots side by side, each with its legend above it. */
 function picture(parts: readonly PicturePlot[], title: string, description: string): Markup {
   const width = parts.length === 3 ? 320 : 440;
   const drawnParts = parts.map(({ heading, x, y, xAxis, yAxis, marks, key: items, left = 46 }, i) => {

@@ -1,10 +1,10 @@
-/** Stands for a value that is missing or not a number. */
+/** Placeholder for a value that is missing or not a number. */
 export const MISSING = '–';
 
 /** A true minus sign. */
 const MINUS = '\u2212';
 
-/** `digits` with commas between thousands, whatever the locale of the machine. */
+/** `digits` with thousands separators, independent of the locale. */
 function grouped(digits: string): string {
   const [whole = '', fraction] = digits.split('.');
   const commas = whole.replace(/\B(?=(\d{3})+$)/g, ',');
@@ -15,17 +15,17 @@ function grouped(digits: string): string {
 export function fixed(value: number, decimals: number): string {
   if (!Number.isFinite(value)) return MISSING;
   const digits = Math.abs(value).toFixed(decimals);
-  // toFixed leaves the exponent in from 1e21 on.
+  // toFixed switches to exponents from 1e21 on.
   if (digits.includes('e')) return String(value);
   return (value < 0 && Number(digits) !== 0 ? MINUS : '') + grouped(digits);
 }
 
-/** A whole number with commas. */
+/** An integer with thousands separators. */
 export function integer(value: number): string {
   return fixed(value, 0);
 }
 
-/** A share of 1 as a percentage, without the sign. */
+/** A share as a percentage, without the sign. */
 export function percent(share: number, decimals: number): string {
   return fixed(100 * share, decimals);
 }
@@ -37,7 +37,7 @@ const UNITS = [
   { size: 1e3, suffix: 'k' },
 ];
 
-/** A number as an axis or a sentence wants it: 50, 0.2, 3e-4, 20k, 1.5M, 2B; three significant digits at most. */
+/** A number for an axis or a sentence: 50, 0.2, 3e-4, 20k, 1.5M, 2B; at most three significant digits. */
 export function compact(value: number): string {
   if (!Number.isFinite(value)) return MISSING;
   const rounded = Number(value.toPrecision(3));
@@ -50,7 +50,7 @@ export function compact(value: number): string {
   return sign + grouped(String(size));
 }
 
-/** A setting as it was given, every digit of it: 3, 1e-4, 20k, 1,536, 1.23456. */
+/** A setting with all its digits: 3, 1e-4, 20k, 1,536, 1.23456. */
 export function exact(value: number): string {
   if (!Number.isFinite(value)) return MISSING;
   if (Number(value.toPrecision(3)) === value) return compact(value);
@@ -63,7 +63,7 @@ export function counted(count: number, noun: string): string {
   return `${integer(count)} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-/** Least and greatest of the finite values, or null where there is none. */
+/** Minimum and maximum of the finite values, or null if there are none. */
 export function extent(values: Iterable<number>): [number, number] | null {
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
@@ -75,13 +75,13 @@ export function extent(values: Iterable<number>): [number, number] | null {
   return low <= high ? [low, high] : null;
 }
 
-/** The value below which a share of the finite values lies; NaN where there is none. */
+/** The value below which a share of the finite values lies; NaN if there are none. */
 export function nearestRank(values: Iterable<number>, share: number): number {
   const sorted = [...values].filter(Number.isFinite).sort((a, b) => a - b);
   return sorted[Math.round(share * (sorted.length - 1))] ?? Number.NaN;
 }
 
-/** The domain made wider by a share of its length at both ends; a single value gets an interval around it. */
+/** The domain extended at both ends by a share of its length; a single value gets an interval around it. */
 export function paddedDomain([low, high]: readonly [number, number], share: number): [number, number] {
   const length = high - low || Math.abs(low) * 0.2 || 1;
   const pad = high === low ? length / 2 : length * share;
@@ -89,8 +89,8 @@ export function paddedDomain([low, high]: readonly [number, number], share: numb
 }
 
 /**
- * The domain of a log axis over the values above 0: wider by a share of its length at both ends, and at least a factor
- * `least` long, so that near values look near. [1, 10] where no value is above 0.
+ * The domain of a log axis over the positive values: extended at both ends by a share of its length, and at least a
+ * factor of `least` long, so that close values look close. [1, 10] if no value is positive.
  */
 export function logDomain(values: Iterable<number>, share: number, least = 2): [number, number] {
   const span = extent([...values].filter((value) => value > 0));
@@ -100,7 +100,7 @@ export function logDomain(values: Iterable<number>, share: number, least = 2): [
   return [low / pad, high * pad];
 }
 
-/** True where the values are above 0 and span more than a factor of 8: then equal factors say more than differences. */
+/** Are the values positive, spanning more than a factor of 8? Then a log axis is better. */
 export function wantsLog(values: Iterable<number>): boolean {
   const span = extent(values);
   return span !== null && span[0] > 0 && span[1] / span[0] > 8;
@@ -108,7 +108,7 @@ export function wantsLog(values: Iterable<number>): boolean {
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
-/** Digits of a decade that have a tick, the more the better. */
+/** Digits within a decade that get a tick, by decreasing number. */
 const DIGITS = [
   range(10, 99).map((i) => i / 10),
   range(5, 49).map((i) => i / 5),
@@ -121,9 +121,9 @@ const DIGITS = [
 ];
 
 /**
- * Ticks of a log axis, at as many digits of each decade as leave every label its room.
+ * Ticks of a log axis, at as many digits per decade as labels fit.
  *
- * @param most labels that the axis had room for if they were equally far apart
+ * @param most max number of labels if equally spaced
  */
 export function logTicks([low, high]: readonly [number, number], most: number): number[] {
   const decades = range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)));

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-/** A figure and its caption. The number is the figure's on the page, and its SVG's id is figure-NUMBER. */
+/** A figure with its caption. The number is the figure's on the page, and its SVG's id is figure-NUMBER. */
 export function captionedFigure(number: number, svg: Markup, caption: MarkupPart, made: MarkupPart = null): Markup {
   const region = `Figure ${number}`;
   return markup`<figure>
@@ -10,13 +10,13 @@ export function captionedFigure(number: number, svg: Markup, caption: MarkupPart
 `;
 }
 
-/** The place of a figure for which there are no data. */
+/** Placeholder for a figure without data. */
 export function absentFigure(number: number, reason: string): Markup {
   return markup`<figure><p class="absent"><b>Figure ${number}.</b> ${reason}</p></figure>
 `;
 }
 
-/** A table and its caption, which stands above it. */
+/** A table with its caption above it. */
 export function captionedTable(number: number, table: Markup, caption: MarkupPart, made: MarkupPart = null): Markup {
   return markup`<figure class="table">
 <figcaption id="table-${number}"><b>Table ${number}.</b> ${caption}${made}</figcaption>
@@ -26,7 +26,7 @@ export function captionedTable(number: number, table: Markup, caption: MarkupPar
 }
 
 /**
- * The whole HTML document, which needs nothing but itself.
+ * The complete, self-contained HTML document.
  *
  * @param saes number of SAEs on the page
  */
@@ -52,9 +52,10 @@ ${body}
 }
 
 /**
- * Markup that is safe to put into the page as it stands.
+ * Markup that can be inserted into the page unescaped.
  *
- * A class, not a string, so that the compiler and the template below can tell it from text: text is always escaped.
+ * A class, not a string, so that the compiler and the template below can distinguish it from text, which is always
+ * escaped.
  */
 export class Markup {
   constructor(readonly text: string) {}
@@ -64,25 +65,28 @@ export class Markup {
   }
 }
 
-/** What a template may hold. Text is escaped, numbers are coordinates (two decimals), nothing is left out silently. */
+/** Contents of a template. Text is escaped, numbers are coordinates (two decimals), nothing is silently omitted. */
 export type MarkupPart = Markup | string | number | null | readonly MarkupPart[];
 
 const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 
-/** What HTML or XML forbids, escaped or not: controls but tab and newline, halves of surrogate pairs, noncharacters. */
+/**
+ * Characters forbidden in HTML or XML even if escaped: controls except tab and newline, unpaired surrogates,
+ * noncharacters.
+ */
 const FORBIDDEN = /(?![\n\t])[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/gu;
 
-/** The text with U+FFFD in place of characters that no document may hold: names and settings come out of files. */
+/** Replaces characters that no document may contain by U+FFFD: names and settings come from files. */
 export function withoutForbidden(text: string): string {
   return text.replace(FORBIDDEN, '\uFFFD');
 }
 
-/** Text as HTML and XML both want it, in element content and in quoted attributes. */
+/** Escapes text for HTML and XML, in element content and in quoted attributes. */
 export function escapeText(text: string): string {
   return withoutForbidden(text).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? character);
 }
 
-/** A coordinate with two decimals at most. */
+/** A coordinate with at most two decimals. */
 export function coordinate(value: number): string {
   if (!Number.isFinite(value)) throw new RangeError(`${value} is not a coordinate: filter values before scaling them`);
   return String(Math.round(value * 100) / 100);
@@ -96,7 +100,7 @@ function write(part: MarkupPart): string {
   return part.map(write).join('');
 }
 
-/** Template tag for HTML and SVG: what is written in the source stands, what is interpolated is escaped. */
+/** Template tag for HTML and SVG: literal parts are kept, interpolated values are escaped. */
 export function markup(literal: TemplateStringsArray, ...parts: MarkupPart[]): Markup {
   let text = literal[0] ?? '';
   for (const [i, part] of parts.entries()) text += write(part) + (literal[i + 1] ?? '');
@@ -104,8 +108,8 @@ export function markup(literal: TemplateStringsArray, ...parts: MarkupPart[]): M
 }
 
 /**
- * Saves a figure as a separate file: a copy of the SVG in which every style is written out as an attribute (editors
- * know few style sheets and no CSS variables), in the light theme. Without a script the buttons stay hidden.
+ * Saves a figure as a separate file: a copy of the SVG in which every style is an attribute (editors support few style
+ * sheets and no CSS variables), in the light theme. Without scripting, the buttons stay hidden.
  */
 const SAVE_SCRIPT = `
 const PROPERTIES = ['fill', 'fill-opacity', 'stroke', 'stroke-width', 'stroke-opacity', 'stroke-linejoin', 'stroke-linecap',
@@ -118,7 +122,7 @@ function standaloneSvg(svg) {
   live.forEach((element, i) => {
     const style = getComputedStyle(element);
     for (const property of PROPERTIES) {
-      // Type has no outline.
+      // Text has no stroke.
       if (element.tagName === 'text' ? /^stroke/.test(property) : /^(font|text)/.test(property)) continue;
       copied[i].setAttribute(property, style.getPropertyValue(property));
     }
@@ -148,8 +152,8 @@ for (const button of document.querySelectorAll('button.save')) {
 `;
 
 /**
- * Sorts the rows of a table by the column whose head is clicked (or chosen with Enter), upwards first, then downwards.
- * Rows stay in their group; what has no value stays last. Without a script the table stands as it is.
+ * Sorts the rows of a table by the column whose header is clicked (or chosen with Enter), first ascending, then
+ * descending. Rows stay in their group; missing values stay last. Without scripting, the table is static.
  */
 const SORT_SCRIPT = `
 for (const table of document.querySelectorAll('table.sortable')) {
@@ -188,24 +192,27 @@ for (const table of document.querySelectorAll('table.sortable')) {
 }
 `;
 
-/** All that the page runs. */
+/** All of the page's scripts. */
 const PAGE_SCRIPT = `{${SAVE_SCRIPT}}
 {${SORT_SCRIPT}}
 `;
 
-/** The source by which a Content-Security-Policy allows an inline script, and no other (CSP Level 3, hash-source). */
+/**
+ * The source expression by which a Content-Security-Policy allows one particular inline script (CSP Level 3,
+ * hash-source).
+ */
 export function scriptHash(script: string): string {
   return `'sha256-${createHash('sha256').update(script).digest('base64')}'`;
 }
 
-/** Names for the colours of a ramp (viridis, its yellow end darkened to be seen on white). */
+/** Variables for the colours of a ramp (viridis, its yellow end darkened for white backgrounds). */
 function tones(colours: readonly string[]): Record<string, string> {
   return Object.fromEntries(colours.map((colour, i) => [`tone-${i}`, colour]));
 }
 
 /**
- * Colours, light and dark. The families' are those of Okabe and Ito, which stay apart for colour-blind readers; on dark
- * ground they are lighter.
+ * Colours, light and dark. The families' are those of Okabe and Ito, distinguishable for colour-blind readers; on dark
+ * backgrounds they are lighter.
  */
 export const LIGHT: Readonly<Record<string, string>> = {
   ink: '#1c1d1f',
@@ -240,24 +247,24 @@ const DARK: Readonly<Record<string, string>> = {
   ...tones(['#b79df0', '#94a3f5', '#6fb0e8', '#4fc3cf', '#45cfae', '#77d98a', '#b9dd4f', '#f0d84a']),
 };
 
-/** A palette as declarations of variables. */
+/** A palette as CSS variable declarations. */
 function declared(palette: Readonly<Record<string, string>>): string {
   return Object.entries(palette)
     .map(([name, value]) => `--${name}: ${value};`)
     .join(' ');
 }
 
-/** The reader's own sans-serif face: the page brings none. */
+/** The reader's own sans-serif font: the page embeds none. */
 const SANS = 'system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif';
 
-/** The colours and the face of every page, as variables: `var(--ink)`, `var(--sans)`. */
+/** The colours and the font of every page, as variables: `var(--ink)`, `var(--sans)`. */
 export function paletteStyle(): string {
   return `:root { color-scheme: light dark; --sans: ${SANS}; ${declared(LIGHT)} }
 @media screen and (prefers-color-scheme: dark) { :root:not([data-theme="light"]) { ${declared(DARK)} } }
 `;
 }
 
-/** How figures take the page's type and colours; all else of them is in their attributes. */
+/** Makes figures use the page's font and colours; everything else is in their attributes. */
 const FIGURE_STYLE = `
 svg.plot { display: block; width: 100%; height: auto; overflow: visible; color: var(--ink); font-family: var(--sans); font-size: 11px; }
 svg.plot text { white-space: pre; }
@@ -266,7 +273,7 @@ span.marker svg { width: 100%; height: auto; }
 svg .hit { pointer-events: stroke; }
 `;
 
-/** The page around the figures. */
+/** Styles of the page around the figures. */
 const PAGE_STYLE = `
 * { box-sizing: border-box; }
 body { margin: 0; padding: 3rem 1.5rem 5rem; background: var(--paper); color: var(--ink); font: 16px/1.55 var(--sans); }
@@ -349,8 +356,9 @@ footer { margin-top: 4rem; padding-top: 0.9rem; border-top: 1px solid var(--rule
 `;
 
 /**
- * The page's style sheet. Dark is the reader's preference, on screen only, and gives way to data-theme="light", which
- * the script sets while it saves a figure. An SAE under the pointer fades the others in every figure.
+ * The page's style sheet. Dark mode follows the reader's preference, on screen only, and is disabled by
+ * data-theme="light", which the script sets while saving a figure. Hovering over an SAE fades the others in every
+ * figure.
  *
  * @param saes number of SAEs on the page
  */

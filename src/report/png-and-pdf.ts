@@ -5,18 +5,18 @@ import { initWasm, Resvg } from '@resvg/resvg-wasm';
 import { parseHTML } from 'linkedom';
 import { packagedFile } from '../disk/input-file.js';
 
-/** Pixels of the picture for one of the figure: about 290 dots per inch at the figure's own size. */
+/** Scale of the bitmap: about 290 dots per inch at the figure's own size. */
 const SCALE = 3;
 
 const FAMILY = 'DejaVu Sans';
 
-/** The characters that the two faces of assets/fonts have. */
+/** The characters in the two fonts of assets/fonts. */
 const COVERED =
   /[\n\u0020-\u007E\u00A0-\u02AF\u0370-\u0377\u037A-\u037F\u0384-\u038A\u038C\u038E-\u03A1\u03A3-\u04FF\u1E00-\u1EFB\u2000-\u200C\u200E-\u2064\u206A-\u2071\u2074-\u208E\u2090-\u209C\u20A0-\u20B5\u20B8-\u20BA\u20BD\u2100-\u2109\u210B-\u2149\u214B\u214E\u2190-\u22FF\u25A0-\u25FF\u2713-\u2717\uFFFD]|[\u0300-\u034F]/u;
 
 let ready: Promise<Uint8Array[]> | undefined;
 
-/** Compiles resvg once per process and reads the faces that figures are set in. */
+/** Compiles resvg once per process and loads the fonts of figures. */
 async function loadResvg(): Promise<Uint8Array[]> {
   const font = (name: string) => readFile(packagedFile(`assets/fonts/${name}`));
   const wasm = fileURLToPath(import.meta.resolve('@resvg/resvg-wasm/index_bg.wasm'));
@@ -24,7 +24,7 @@ async function loadResvg(): Promise<Uint8Array[]> {
   return Promise.all([font('DejaVuSans.ttf'), font('DejaVuSans-Bold.ttf')]);
 }
 
-/** A figure as resvg reads it. */
+/** A figure parsed by resvg. */
 async function opened(svg: string): Promise<InstanceType<typeof Resvg>> {
   ready ??= loadResvg();
   const fontBuffers = await ready;
@@ -32,7 +32,7 @@ async function opened(svg: string): Promise<InstanceType<typeof Resvg>> {
   return new Resvg(svg, { font, fitTo: { mode: 'zoom', value: SCALE } });
 }
 
-/** The SVG file as a PNG. Fonts are the package's own, so that the bytes are the same on every machine. */
+/** The SVG file as a PNG. Fonts come from the package, so that the bytes are the same on every machine. */
 export async function pngOf(svg: string): Promise<Uint8Array> {
   const resvg = await opened(svg);
   try {
@@ -42,7 +42,7 @@ export async function pngOf(svg: string): Promise<Uint8Array> {
   }
 }
 
-/** The SVG file made of groups, clip paths and paths alone, with absolute coordinates; text is outlines. */
+/** The SVG file reduced to groups, clip paths and paths, with absolute coordinates; text becomes outlines. */
 export async function outlined(svg: string): Promise<string> {
   const resvg = await opened(svg);
   try {
@@ -52,23 +52,23 @@ export async function outlined(svg: string): Promise<string> {
   }
 }
 
-/** Characters of a figure's text that the package's faces lack. */
+/** Characters in a figure's text that the package's fonts lack. */
 export function uncovered(svg: string): string[] {
   const texts = [...svg.matchAll(/<text[^>]*>([\s\S]*?)<\/text>/g)].map(([, text]) => text!.replace(/<[^>]*>/g, ''));
   return [...new Set([...texts.join('')].filter((character) => !COVERED.test(character)))];
 }
 
-/** CSS pixels are a ninety-sixth of an inch, PDF's units a seventy-second. */
+/** A CSS pixel is 1/96 inch, a PDF unit 1/72. */
 const POINTS_PER_PIXEL = 72 / 96;
 
-/** A text string of a PDF: UTF-16 with its mark, in hexadecimal digits. */
+/** A PDF text string: UTF-16 with byte order mark, in hexadecimal digits. */
 const hex = (text: string) => `<${Buffer.from(`\uFEFF${text}`, 'utf16le').swap16().toString('hex').toUpperCase()}>`;
 
 /**
- * A PDF of one page, as large as the figure, with its paths as vectors. Equal input gives equal bytes.
+ * A one-page PDF of the figure's size, with its paths as vectors. Equal input gives equal bytes.
  *
- * @param svg as resvg simplifies it: groups, clip paths and paths alone
- * @throws Error where there is anything else in it: nothing is left out silently
+ * @param svg simplified by resvg: only groups, clip paths and paths
+ * @throws Error if it contains anything else: nothing is silently omitted
  */
 export function pdfOf(svg: string, title: string): Uint8Array {
   const { document } = parseHTML(`<html><body>${svg}</body></html>`);
@@ -77,7 +77,7 @@ export function pdfOf(svg: string, title: string): Uint8Array {
     .getAttribute('viewBox')!
     .split(/[\s,]+/)
     .map(Number) as [number, number, number, number];
-  // PDF counts upwards from the lower left corner.
+  // PDF's y axis points up from the lower left corner.
   const place = `${POINTS_PER_PIXEL} 0 0 ${-POINTS_PER_PIXEL} ${-left * POINTS_PER_PIXEL} ${(top + height) * POINTS_PER_PIXEL} cm`;
   const { operators, states } = operatorsOf(root);
   const stream = deflateSync(Buffer.from(`${place}\n${operators}`));
@@ -94,9 +94,9 @@ export function pdfOf(svg: string, title: string): Uint8Array {
   return assembled(objects);
 }
 
-/** Objects 1, 2, … with their table of places, the first the catalogue and the last the information about the file. */
+/** Objects 1, 2, … with their cross-reference table; the first is the catalogue, the last the file information. */
 function assembled(objects: readonly (readonly (string | Uint8Array)[])[]): Uint8Array {
-  // Four bytes above 127 tell programs that the file is not text.
+  // Four bytes above 127 mark the file as binary.
   const parts: Buffer[] = [Buffer.from('%PDF-1.4\n%\u00e2\u00e3\u00cf\u00d3\n', 'latin1')];
   const length = () => parts.reduce((sum, part) => sum + part.length, 0);
   const places = objects.map((object, i) => {
@@ -118,7 +118,7 @@ function assembled(objects: readonly (readonly (string | Uint8Array)[])[]): Uint
   return Buffer.concat(parts);
 }
 
-/** An element of a simplified SVG, as far as it is read here. */
+/** The parts of an element of a simplified SVG used here. */
 interface SvgElement {
   localName: string;
   children: Iterable<SvgElement>;
@@ -126,7 +126,7 @@ interface SvgElement {
   querySelectorAll(selector: string): Iterable<SvgElement>;
 }
 
-/** Opacities that are set together. */
+/** A pair of opacities. */
 interface Opacities {
   fill: number;
   stroke: number;
@@ -137,7 +137,7 @@ const JOINS: Readonly<Record<string, number>> = { miter: 0, round: 1, bevel: 2 }
 
 const PATH_NUMBER = /-?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?/gi;
 const numbersIn = (text: string) => [...text.matchAll(PATH_NUMBER)].map(([number]) => Number(number));
-/** PDF knows no exponents. */
+/** PDF has no exponent notation. */
 const pdfNumber = (value: number) => String(Number(value.toFixed(4)));
 const pdfNumbers = (values: readonly number[]) => values.map(pdfNumber).join(' ');
 
@@ -155,7 +155,7 @@ function pathOperators(d: string): string {
         [x, y] = at.slice(4) as [number, number];
         return `${pdfNumbers(at)} c`;
       case 'Q': {
-        // The cubic curve that is the same.
+        // The equivalent cubic curve.
         const [cx, cy, toX, toY] = at as [number, number, number, number];
         const from = [x + (2 / 3) * (cx - x), y + (2 / 3) * (cy - y)];
         const to = [toX + (2 / 3) * (cx - toX), toY + (2 / 3) * (cy - toY)];
@@ -184,7 +184,7 @@ function matrixOperator(element: SvgElement): string[] {
   return [`${pdfNumbers(numbersIn(transform))} cm`];
 }
 
-/** Writes a simplified SVG as the operators of a PDF's page. */
+/** Converts a simplified SVG to the operators of a PDF page. */
 class Writer {
   readonly states: Opacities[] = [];
   readonly lines: string[] = [];
@@ -209,7 +209,7 @@ class Writer {
     this.lines.push(...paths.map((path) => pathOperators(path.getAttribute('d')!)), `${rule} n`);
   }
 
-  /** @param opacity of the groups around it; their parts hardly overlap, so that each part may have it by itself */
+  /** @param opacity of the enclosing groups; their parts hardly overlap, so it can be applied to each part */
   element(element: SvgElement, opacity: number): void {
     switch (element.localName.toLowerCase()) {
       case 'defs':
@@ -261,7 +261,7 @@ function raise(message: string): never {
   throw new Error(message);
 }
 
-/** The operators that draw a simplified SVG in its own coordinates, and the opacities that they set as /G0, /G1, …. */
+/** The operators that draw a simplified SVG in its own coordinates, and their opacities as /G0, /G1, …. */
 function operatorsOf(root: SvgElement): { operators: string; states: readonly Opacities[] } {
   const clips = [...root.querySelectorAll('clipPath, clippath')].map(
     (clip) => [clip.getAttribute('id')!, clip] as const,

@@ -12,17 +12,17 @@ import { distinct, type Entry, flattened } from './entries.js';
 import { inlineMarker } from './family-styles.js';
 import { type Markup, markup } from './page.js';
 
-/** What a report was told: the directory it read, the file it wrote. */
+/** Paths of a report: the directory it read, the file it wrote. */
 export interface ReportSource {
   evaluation: string;
   out: string;
   title?: string;
   reference?: string;
-  /** Where `report` was run: what the paths above are seen from. */
+  /** Working directory of `report`, to which the paths above are relative. */
   directory?: string;
 }
 
-/** Words of a command in lines, each flag with its value; what follows the first line is continued by backslashes. */
+/** A command in lines, one per flag with its value, continued with backslashes. */
 function inLines(name: string, words: readonly string[]): string {
   const lines = [name];
   for (const word of words) {
@@ -32,23 +32,23 @@ function inLines(name: string, words: readonly string[]): string {
   return lines.join(' \\\n    ');
 }
 
-/** The command that measured all of the SAEs; undefined where their files do not record one and the same. */
+/** The command that measured all SAEs; undefined if their files do not record a common one. */
 function recorded(entries: readonly Entry[]): GivenCommand | undefined {
   const commands = entries.map(({ record }) => record.command);
   const [first] = commands;
   return first !== undefined && distinct(commands.map((one) => JSON.stringify(one))).length === 1 ? first : undefined;
 }
 
-/** Commands that measure and draw again what a page shows. */
+/** Commands that reproduce what a page shows. */
 interface Commands {
   text: string;
-  /** `eval` is among them; else the evaluation does not record its command. */
+  /** Includes `eval`; otherwise the evaluation does not record its command. */
   measure: boolean;
 }
 
 /**
- * The commands of `eval` and `report`. Where the evaluation records its own, they begin in the directory that it was
- * given in, and replace what it and the page left there.
+ * The commands of `eval` and `report`. If the evaluation records its own, they start in the directory it was run in,
+ * and replace the earlier results.
  */
 export function commandsOf(entries: readonly Entry[], source: ReportSource): Commands {
   const given = recorded(entries);
@@ -67,8 +67,8 @@ export function commandsOf(entries: readonly Entry[], source: ReportSource): Com
 }
 
 /**
- * The commands that collect and show what the features of the SAEs respond to, on the text of the evaluation and in a
- * folder next to it; null where the evaluation does not record its command.
+ * The commands that collect and show what the SAEs' features respond to, on the text of the evaluation and in a folder
+ * next to it; null if the evaluation does not record its command.
  */
 export function featuresCommands(entries: readonly Entry[], { evaluation, directory }: ReportSource): string | null {
   const given = recorded(entries);
@@ -92,13 +92,13 @@ function inDirectory({ directory }: GivenCommand, command: string): string {
   return `cd ${shellWord(directory)}\n${command}`;
 }
 
-/** The command of `train` that makes an SAE again, in its place; null where none is known. */
+/** The `train` command that reproduces an SAE in place; null if unknown. */
 export function trainCommand({ training }: EvalRecord): string | null {
   if (training?.stage !== 'train') return null;
   return inDirectory(training, inLines('sae-pipe train', [...training.words, '--overwrite']));
 }
 
-/** The commands of the sweeps that SAEs are of. */
+/** The commands of the sweeps that SAEs come from. */
 export function sweepCommands(entries: readonly Entry[]): string[] {
   return distinct(
     entries.flatMap(({ record: { training } }) =>
@@ -107,17 +107,17 @@ export function sweepCommands(entries: readonly Entry[]): string[] {
   );
 }
 
-/** The settings that cfg.json records, as flags of `train`; null where it records none. */
+/** The settings recorded in cfg.json, as flags of `train`; null if there are none. */
 export function trainFlags({ cfg, architecture }: EvalRecord): string | null {
-  // An SAE of an architecture that is not trained comes from elsewhere.
+  // An SAE with an architecture that cannot be trained comes from elsewhere.
   if (!architectureNamed(architecture)?.training) return null;
-  // What was exported was trained as something else.
+  // An exported SAE was trained as something else.
   if (typeof cfg.metadata === 'object' && cfg.metadata !== null && 'exported_from' in cfg.metadata) return null;
   const settings = trainingRecordOf(cfg);
   const words = flagsOf(trainSchema).flatMap(({ key, name, default: usual }) => {
-    // What is recorded of tokens is a result, but steps and tokens say one thing.
+    // The recorded number of tokens is a result; steps determine it.
     if (!isRecorded(key) && (key !== 'tokens' || settings.steps !== undefined)) return [];
-    // A rate that never falls falls in no steps.
+    // A constant rate has no decay steps.
     if (key === 'decaySteps' && settings.lr_decay === 'constant') return [];
     const value = settings[recordName(key)];
     if (value === usual || value === false) return [];
@@ -128,13 +128,16 @@ export function trainFlags({ cfg, architecture }: EvalRecord): string | null {
   return words.length === 0 ? null : words.join(' ');
 }
 
-/** Most columns that a table of differences may have. */
+/** Max columns of a table of differences. */
 const MOST_COLUMNS = 10;
 
-/** Not settings, or said elsewhere: the architecture names its row, our record repeats it and d_sae, and ends with results. */
+/**
+ * Not settings, or shown elsewhere: the architecture names its row, and our record repeats it and d_sae, and ends with
+ * results.
+ */
 const NO_SETTING = /^(architecture|metadata\.sae_pipe\.(arch|d_sae|final\..*|activations\.read.*|text\.corpora.*))$/;
 
-/** The settings in which the SAEs differ, a row an SAE; null where there are none or too many to show. */
+/** The settings in which the SAEs differ, one row per SAE; null if there are none or too many to show. */
 function differences(entries: readonly Entry[]): Markup | null {
   const configurations = entries.map(({ record }) => flattened(record.cfg));
   const keys = distinct(configurations.flatMap((configuration) => [...configuration.keys()]))
@@ -155,34 +158,34 @@ function differences(entries: readonly Entry[]): Markup | null {
     return markup`<tr data-sae="${entry.index}"><th scope="row"><span class="marker">${inlineMarker(entry.style)}</span>${entry.fullName}</th><td>${entry.record.sae}</td>${cells}</tr>
 `;
   });
-  return markup`<p>Where the SAEs differ:</p>
+  return markup`<p>Differences between the SAEs:</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Settings that differ"><table class="sortable settings">
 <thead><tr><th scope="col"><span class="title">SAE</span></th><th scope="col"><span class="title">Directory</span></th>${heads}</tr></thead>
 <tbody>${rows}</tbody>
 </table></div>`;
 }
 
-/** The command that trained an SAE; where there is none, its settings. */
+/** The command that trained an SAE, otherwise its settings. */
 function trainedBy({ record }: Entry): Markup | null {
   const command = trainCommand(record);
   if (command !== null) {
-    return markup`<p class="path">Trained by (pasted into a shell, it replaces the SAE with the same one):</p>
+    return markup`<p class="path">Trained by (when run in a shell, this replaces the SAE with an identical one):</p>
 <pre class="training">${command}</pre>`;
   }
   const flags = trainFlags(record);
-  const by = record.training?.stage === 'sweep' ? markup`Of the <a href="#commands">sweep above</a>. ` : null;
+  const by = record.training?.stage === 'sweep' ? markup`Part of the <a href="#commands">sweep above</a>. ` : null;
   if (flags === null) return by && markup`<p class="path">${by}</p>`;
   return markup`<p class="path">${by}Settings, as flags of train: <code>${flags}</code></p>`;
 }
 
-/** What was read of the text that the SAE was trained on, by the harvest of a store or by a running model, where its record says it. */
+/** What was read from the SAE's training text, by the harvest of a store or by a running model, if recorded. */
 function textRead({ record }: Entry): Markup[] {
   const { activations, text } = trainingRecordOf(record.cfg);
   const lines = readInWords(activations?.read ?? text?.corpora ?? []);
   return lines.map((line) => markup`<p class="path">${line}</p>`);
 }
 
-/** The cfg.json of each SAE, folded, after a table of the settings in which they differ. */
+/** The cfg.json of each SAE, collapsed, after a table of the settings in which they differ. */
 export function configurationSection(entries: readonly Entry[]): Markup {
   const details = entries.map((entry) => {
     return markup`<details data-sae="${entry.index}"><summary><span class="marker">${inlineMarker(entry.style)}</span>${entry.fullName}</summary>

@@ -20,7 +20,7 @@ export interface PublishedSae {
   gamma: number;
 }
 
-/** What the points of a reference are called in figures. */
+/** Names of references in figures. */
 export const REFERENCE_NAMES = { 'paper-gemma-7b': 'Gemma 7B in the paper' } as const;
 export type ReferenceName = keyof typeof REFERENCE_NAMES;
 
@@ -37,38 +37,38 @@ const publishedRow = z.object({
 }) satisfies z.ZodType<PublishedSae>;
 
 /**
- * The rows of a table of published points, gated ones first. No cell of it is quoted.
+ * The rows of a table of published points, gated ones first. The table has no quoted cells.
  *
- * @throws Refusal where a column is missing or a cell is not what it should be
+ * @throws Refusal if a column is missing or a cell is invalid
  */
 export function publishedSaes(csv: string, path: string): PublishedSae[] {
   const [head = '', ...lines] = csv.trim().split(/\r?\n/);
   const columns = head.split(',');
   const rows = lines.map((line) => {
     const cells = line.split(',');
-    // An empty cell would be read as 0.
+    // An empty cell would be parsed as 0.
     return Object.fromEntries(columns.map((column, i) => [column, cells[i] || undefined]));
   });
   const saes = checkJson(z.array(publishedRow), rows, path);
   return saes.sort((a, b) => COMPARED.indexOf(a.arch) - COMPARED.indexOf(b.arch));
 }
 
-/** The published points of a reference, as the package brings them. */
+/** The published points of a reference, from the package's file. */
 export async function readReference(name: ReferenceName): Promise<PublishedSae[]> {
   const path = packagedFile(REFERENCE_FILES[name]);
   const csv = await readTextFile(path);
   if (csv === null)
-    throw new Refusal(`${path} is missing.`, 'Install the package again: it brings this file.', 'report/no-reference');
+    throw new Refusal(`${path} is missing.`, 'Reinstall the package, which contains this file.', 'report/no-reference');
   return publishedSaes(csv, path);
 }
 
-/** The hook of a published SAE, in TransformerLens's name. */
+/** TransformerLens's name of a published SAE's hook. */
 export function hookOf({ site, layer }: PublishedSae): string {
   const hooks = { resid: 'hook_resid_post', mlp_out: 'hook_mlp_out', attn_z: 'attn.hook_z' };
   return `blocks.${layer}.${hooks[site]}`;
 }
 
-/** Published SAEs as points of a figure, faint ones of the panels `sites` (by hook). */
+/** Published SAEs as points of a figure, faint ones in the panels `sites` (by hook). */
 export function referencePoints(
   saes: readonly PublishedSae[],
   sites: ReadonlyMap<string, readonly string[]>,
@@ -89,7 +89,7 @@ export function referencePoints(
   );
 }
 
-/** The panels of a report by their hook: several where several models share a hook. */
+/** The panels of a report by hook: several if several models share a hook. */
 export function sitesByHook(entries: readonly Entry[]): Map<string, string[]> {
   const hooks = distinct(entries.map(({ record }) => record.hook));
   return new Map(
@@ -97,18 +97,18 @@ export function sitesByHook(entries: readonly Entry[]): Map<string, string[]> {
   );
 }
 
-/** @throws Refusal where the reference has no point for any of the report's hooks: the layer would be empty */
+/** @throws Refusal if the reference has no points at any of the report's hooks */
 export function checkReference(saes: readonly PublishedSae[], entries: readonly Entry[], name: ReferenceName): void {
   const hooks = distinct(saes.map(hookOf));
   if (entries.some(({ record }) => hooks.includes(record.hook))) return;
   throw new Refusal(
     `${name} has no points for ${listed(distinct(entries.map(({ record }) => record.hook)))}; it has ${listed(hooks)}.`,
-    'Leave --reference out.',
+    'Omit --reference.',
     'report/reference-hooks',
   );
 }
 
-/** The paper's figure 1, redrawn: its picture, its firing ratios, and what they say. */
+/** The paper's figure 1, redrawn: the figure, its firing ratios, and sentences about them. */
 interface PaperFigure {
   svg: Markup;
   table: Markup | null;
@@ -118,7 +118,7 @@ interface PaperFigure {
 const SITE_TITLES = { resid: 'Residual stream', attn_z: 'Attention output before W_O', mlp_out: 'MLP output' } as const;
 const SITE_ORDER = ['resid', 'attn_z', 'mlp_out'] as const;
 
-/** The published points as the points of a report: drawn in full, since there are no others. */
+/** The published points as the points of a report: not faint, since there are no others. */
 function ownPoints(saes: readonly PublishedSae[]): Point[] {
   const ordered = [...saes].sort(
     (a, b) => SITE_ORDER.indexOf(a.site) - SITE_ORDER.indexOf(b.site) || a.layer - b.layer,

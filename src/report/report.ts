@@ -37,7 +37,7 @@ import { csvOf, DEFINITIONS, furtherTable, headlineTable, WITHOUT_BOS } from './
 import { trainingCurvesFigure, withoutCurve } from './training-curves.js';
 
 /**
- * Draws the evaluation in config.evaluation as one HTML file, or writes its tables as one CSV file.
+ * Renders the evaluation in config.evaluation as one HTML file, or writes its tables as one CSV file.
  *
  * @returns the file's path
  */
@@ -64,9 +64,9 @@ export async function writeReport(config: ReportConfig): Promise<string> {
 }
 
 /**
- * @param inputs files and directories that the command reads
- * @param flag by which it is named
- * @throws Refusal where the file to write is a directory, is an input, or cannot be written
+ * @param inputs files and directories read by the command
+ * @param flag flag for the file
+ * @throws Refusal if the output file is a directory, is an input, or is not writable
  */
 export async function checkOutputFile(
   path: string,
@@ -76,15 +76,15 @@ export async function checkOutputFile(
   await checkNotInputs([path], inputs);
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory())
-    throw new Refusal(`${path} is a directory.`, `Name the file to write with ${flag}.`, 'report/out-is-a-directory');
+    throw new Refusal(`${path} is a directory.`, `Give the file to write with ${flag}.`, 'report/out-is-a-directory');
   await checkWritable(existing ? dirname(path) : path);
 }
 
 /**
- * Writes the file, in a directory made for it where there is none. One that holds just this is left: the same command
- * was given before, and given again by a scheduler it has to succeed.
+ * Writes the file, creating its directory if needed. An identical file is left alone: a scheduler may repeat a
+ * completed command, which has to succeed.
  *
- * @throws Refusal where another file is there and may not be replaced
+ * @throws Refusal if a different file exists and may not be replaced
  */
 export async function writeOutputFile(
   path: string,
@@ -108,19 +108,19 @@ export async function writeOutputFile(
   return path;
 }
 
-/** What the page says besides the evaluation. */
+/** Options of the page besides the evaluation. */
 interface ReportOptions {
   /** Heading of the page. Default: "Sparse autoencoders on MODEL". */
   title?: string;
-  /** What made the page, for its foot, as "sae-pipe 0.1.0". */
+  /** The generator shown in the footer, as "sae-pipe 0.1.0". */
   generator?: string;
-  /** Where the evaluation was read and the page is written, for the commands. */
+  /** Paths of evaluation and page, for the commands. */
   source?: ReportSource;
-  /** Published points, next to the report's own. */
+  /** Published points to show along with the report's own. */
   reference?: { name: ReferenceName; saes: readonly PublishedSae[] };
 }
 
-/** 6 gated, 6 standard. */
+/** For example: 6 gated, 6 standard. */
 function familyCounts(entries: readonly Entry[]): string {
   const names = distinct(entries.map(({ family }) => family));
   const counts = names.map((name) => `${entries.filter(({ family }) => family === name).length} ${name}`);
@@ -141,7 +141,7 @@ function summarySentence(entries: readonly Entry[]): string {
   return `${of} at ${listed(distinct(records.map(({ hook }) => hook)))} of ${models}, evaluated on ${onTokens}.`;
 }
 
-/** What the evaluation found, in one sentence: the firing ratio where it can be told, else the best of the SAEs. */
+/** The main result in one sentence: the firing ratio if available, otherwise the best SAE. */
 function resultSentence(entries: readonly Entry[]): string {
   const points = pointsOf(entries, 'loss_recovered').filter(drawable);
   const means = comparisonsOf(points).flatMap(({ result }) => (result.kind === 'ratio' ? [result.mean] : []));
@@ -158,38 +158,38 @@ function resultSentence(entries: readonly Entry[]): string {
     const why = distinct(entries.map(({ record }) => record.reasons?.loss_recovered));
     return why.length === 1 && why[0] !== undefined
       ? `Loss recovered has no value here: ${why[0]}.`
-      : 'No SAE has both an L0 above 0 and a loss recovered that can be told.';
+      : 'No SAE has both an L0 above 0 and a value of loss recovered.';
   }
   const which =
     points.length > 1 ? `The best of ${counted(entries.length, 'SAE')}, ${best.name},` : `The SAE ${best.name}`;
   return `${which} recovers ${percent(best.value, 2)} % of the loss with ${fixed(best.l0, 1)} active features per token.`;
 }
 
-/** The names of SAEs that were measured on unlike numbers of tokens cannot be compared row by row: say so. */
+/** Warns if SAEs were measured on different numbers of tokens, so that rows are not comparable. */
 function tokensNote(entries: readonly Entry[]): string {
   return distinct(entries.map(({ record }) => record.tokens)).length > 1
     ? ' The SAEs were not all evaluated on the same number of tokens.'
     : '';
 }
 
-/** Whole commands, once; captions name them short. */
+/** The complete commands, shown once; captions abbreviate them. */
 function commandsSection(entries: readonly Entry[], source: ReportSource): Markup {
   const { text, measure } = commandsOf(entries, source);
   const sweeps = sweepCommands(entries);
   const how = measure
-    ? 'What measured the numbers, and what drew this page from them. Pasted into a shell where the files are, they measure and draw again, and replace what they wrote (--overwrite).'
-    : 'What drew this page. The evaluation does not record the command that measured the numbers.';
+    ? 'The commands that measured the numbers and drew this page. When run in a shell where the files are, they repeat the measurement and replace its results (--overwrite).'
+    : 'The command that drew this page. The evaluation does not record the command that measured the numbers.';
   const alone = entries.some(({ record }) => trainCommand(record) !== null);
-  const train = alone ? ' What trained the SAEs is below, under Configuration.' : '';
+  const train = alone ? ' The commands that trained the SAEs are below, under Configuration.' : '';
   const sweep =
     sweeps.length === 0
       ? null
-      : markup`<p>What trained the SAEs and evaluated them: a sweep. The same command continues it where it was stopped; with another --out it makes all of it anew.</p>
+      : markup`<p>The SAEs were trained and evaluated by a sweep. Rerunning its command resumes it where it stopped; with another --out it starts from scratch.</p>
 ${sweeps.map((command) => markup`<pre class="sweep">${command}</pre>\n`)}`;
   const look = featuresCommands(entries, source);
   const features =
     look &&
-    markup`<p>What collects what each feature of these SAEs responds to, on the same text, and shows it in a browser.</p>
+    markup`<p>Commands that collect what each feature of these SAEs responds to, on the same text, and show it in a browser.</p>
 <pre class="features">${look}</pre>
 `;
   return markup`<section id="commands"><h2>Commands</h2>
@@ -200,10 +200,9 @@ ${features}${sweep}</section>
 }
 
 /**
- * The report on an evaluation: one self-contained HTML document that needs no network. Equal input gives equal
- * output.
+ * The report on an evaluation: one self-contained HTML document that needs no network. Equal input gives equal output.
  *
- * @throws Refusal where a reference is asked for that has no points for any of the hooks
+ * @throws Refusal if the requested reference has no points at any of the hooks
  */
 export function renderReport(evaluation: Evaluation, options: ReportOptions = {}): string {
   const entries = entriesOf(evaluation);
@@ -220,8 +219,8 @@ export function renderReport(evaluation: Evaluation, options: ReportOptions = {}
   const trained = made('train');
   const further = furtherTable(entries);
   const intervals = entries.some(({ record }) => record.intervals !== undefined);
-  const below = intervals ? ' Below a value stands its 95 % interval, by bootstrap over contexts.' : '';
-  const tableCaption = `Means over the counted positions. ↑ larger is better, ↓ smaller is better, → 1 the nearer to 1 the better; definitions are below and at the column heads.${below}${tokensNote(entries)}`;
+  const below = intervals ? ' Below each value is its 95 % interval, by bootstrap over contexts.' : '';
+  const tableCaption = `Means over the counted positions. ↑ larger is better, ↓ smaller is better, → 1 closer to 1 is better; definitions are below and in the column headers.${below}${tokensNote(entries)}`;
   const figures = figuresOf(entries, { reference, measured, trained, tables: further === null ? 1 : 2 });
   return page({
     title,
@@ -245,17 +244,17 @@ ${footer}`,
   });
 }
 
-/** What the figures take besides the SAEs. */
+/** Inputs of the figures besides the SAEs. */
 interface FigureContext {
   reference?: { name: ReferenceName; saes: readonly PublishedSae[] };
-  /** The commands that a caption names: for what was evaluated, and for what was recorded while training. */
+  /** The commands named in captions: for evaluated data, and for data recorded during training. */
   measured: Markup;
   trained: Markup;
-  /** Tables before the figures. */
+  /** Number of tables before the figures. */
   tables: number;
 }
 
-/** What figures 1 and 2 say of their points, after what they show. */
+/** Caption of figures 1 and 2 about their points. */
 function pointsNote(
   entries: readonly Entry[],
   points: readonly Point[],
@@ -265,7 +264,7 @@ function pointsNote(
   const several = distinct(entries.map(({ site }) => site)).length > 1;
   const compared = families(entries).some((family) => family.length > 1);
   return [
-    `A point is an SAE${several ? ', a panel a hook' : ''}.`,
+    `One point per SAE${several ? ', one panel per hook' : ''}.`,
     compared ? 'Lines join SAEs of one architecture in the order of their L0.' : '',
     points.some(({ valueInterval, l0Interval }) => valueInterval ?? l0Interval)
       ? 'Lines through a point are 95 % intervals, by bootstrap over contexts.'
@@ -277,7 +276,7 @@ function pointsNote(
     .join(' ');
 }
 
-/** The firing ratios: a sentence for each site that has both kinds of SAE, and a table where curves overlap. */
+/** The firing ratios: one sentence for each hook with both kinds of SAE, and a table if curves overlap. */
 function firing(
   points: readonly Point[],
   published: string | undefined,
@@ -295,7 +294,7 @@ ${items.map((sentence) => markup`<li>${sentence}</li>\n`)}</ul>
   return { sentences, table: table === null ? null : captionedTable(tables + 1, table, caption, measured) };
 }
 
-/** Figures 1 to 7 with their captions: the first with the sentences of its firing ratios, and their table before the rest. */
+/** Figures 1 to 7 with their captions; the first is followed by the sentences and the table of its firing ratios. */
 function figuresOf(entries: readonly Entry[], context: FigureContext): { first: MarkupPart; rest: MarkupPart } {
   const { reference, measured, trained } = context;
   const published = reference === undefined ? undefined : REFERENCE_NAMES[reference.name];
@@ -310,7 +309,7 @@ function figuresOf(entries: readonly Entry[], context: FigureContext): { first: 
       ? captionedFigure(number, drawn, `${caption} ${pointsNote(entries, points, quantity, published)} `, measured)
       : absentFigure(
           number,
-          `No SAE has a place in a picture of ${quantity} against L0. ${notDrawn(points, quantity)}`,
+          `No SAE can be shown in a figure of ${quantity} against L0. ${notDrawn(points, quantity)}`,
         );
   const first = [
     against(
@@ -335,13 +334,13 @@ function figuresOf(entries: readonly Entry[], context: FigureContext): { first: 
     captionedFigure(
       4,
       densityFigure(entries, 'figure-4'),
-      `Feature density: how many features (height) are active on which share of the counted positions (log₁₀, −2 is one position in a hundred).${entries.length === 1 ? '' : ' All panels have the same axes.'} Features that were active on no counted position have no density; they are counted as dead above each histogram and are in none of its bins. `,
+      `Feature density: how many features (height) are active on which share of the counted positions (log₁₀, −2 is one position in a hundred).${entries.length === 1 ? '' : ' All panels have the same axes.'} Features that were never active on the counted positions have no density; they are counted as dead above each histogram and are in none of its bins. `,
       measured,
     ),
     captionedFigure(
       5,
       crossEntropyFigure(entries, 'figure-5'),
-      `Next-token cross-entropy of the clean model, with the SAE spliced in, and with the site zero-ablated. The axis shows what the latter two add to the clean loss, in nats per token. It is logarithmic: the length of the bar, from spliced to zero-ablated, is −log(1 − loss recovered), so that equal lengths are equal factors. An arrow (◂) at the left end is an SAE that adds no loss.${banded ? ' The band at a symbol is its 95 % interval, by bootstrap over contexts.' : ''} `,
+      `Next-token cross-entropy of the clean model, with the SAE spliced in, and with the site zero-ablated. The axis shows the increase of the latter two over the clean loss, in nats per token. It is logarithmic: the length of the bar, from spliced to zero-ablated, is −log(1 − loss recovered), so that equal lengths are equal factors. An arrow (◂) at the left end is an SAE that adds no loss.${banded ? ' The band at a symbol is its 95 % interval, by bootstrap over contexts.' : ''} `,
       measured,
     ),
     distributions(entries, measured),
@@ -358,23 +357,23 @@ function trainingFigure(entries: readonly Entry[], trained: Markup): Markup {
   return captionedFigure(
     3,
     curves,
-    `Training curves against activations seen. Values are means over the steps since the line of metrics.jsonl before, except dead features and learning rate, which are as they stood; curves of more than 400 lines are averaged over buckets of consecutive lines. ${!compared ? '' : 'Within an architecture, the stronger the line, the larger the SAE’s L0 in the evaluation. '}Loss is on normalised activations. Axes show what follows the first 5 % of training, without its rarest values (1 % at each end) and without explained variance far below 0 while other SAEs are above; ▾ and ▴ mark curves that end beyond an axis, with their last value.${absentNote} `,
+    `Training curves against activations seen. Values are means over the steps since the previous line of metrics.jsonl, except dead features and learning rate, which are momentary; curves of more than 400 lines are averaged over buckets of consecutive lines. ${!compared ? '' : 'Within an architecture, stronger lines have a larger L0 in the evaluation. '}Loss is on normalised activations. Axes show what follows the first 5 % of training, without its rarest values (1 % at each end) and without explained variance far below 0 while other SAEs are above; ▾ and ▴ mark curves that end beyond an axis, with their last value.${absentNote} `,
     trained,
   );
 }
 
-/** Figures 6 and 7, of what newer evaluations measure. */
+/** Figures 6 and 7, for quantities only measured by newer evaluations. */
 function distributions(entries: readonly Entry[], measured: Markup): MarkupPart {
   const positions = lossByPositionFigure(entries, 'figure-6');
   const l0 = l0DistributionFigure(entries, 'figure-7');
-  const strength = entries.length > 1 ? ' The stronger the line, the larger the SAE’s L0.' : '';
+  const strength = entries.length > 1 ? ' Stronger lines have a larger L0.' : '';
   return [
     positions === null
       ? null
       : captionedFigure(
           6,
           positions,
-          `Cross-entropy by position in the context, mean over bins of positions: clean model (broken line) and SAEs spliced in; dotted, where it is within the axis, the site zero-ablated.${strength} `,
+          `Cross-entropy by position in the context, mean over bins of positions: clean model (dashed) and SAEs spliced in; dotted, where it is within the axis, the site zero-ablated.${strength} `,
           measured,
         ),
     l0 === null

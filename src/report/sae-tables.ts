@@ -6,28 +6,28 @@ import { type Markup, markup } from './page.js';
 
 interface Column {
   title: string;
-  /** Its name in a CSV file: the key of eval.json. */
+  /** Its name in a CSV file: the key in eval.json. */
   key: string;
-  /** Which way is better. */
+  /** Which direction is better. */
   better?: '↑' | '↓' | '→ 1';
   unit?: string;
   definition: string;
   value: (record: EvalRecord) => number | null | undefined;
-  /** Instead of a number of decimals: as many as the value has. */
+  /** Instead of a number of decimals: all significant digits. */
   written?: (value: number) => string;
-  /** What the value is multiplied by to be in the unit: 100 for a percentage. */
+  /** Conversion to the unit: 100 for a percentage. */
   factor?: number;
   decimals: number;
   /** Key of the value's interval. */
   interval?: Headline;
 }
 
-/** The headline columns, with their definitions as src/eval/record.ts has them. */
+/** The headline columns, with definitions as in src/eval/record.ts. */
 const HEADLINE_COLUMNS: readonly Column[] = [
   {
     title: 'λ',
     key: 'lambda',
-    definition: 'Sparsity coefficient that the SAE was trained with, as its cfg.json records it.',
+    definition: 'Sparsity coefficient used in training, as recorded in cfg.json.',
     value: ({ cfg }) => recordedLambda(cfg),
     decimals: 3,
     written: exact,
@@ -94,7 +94,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
     title: 'Explained variance per token',
     key: 'explained_variance_tokens',
     better: '↑',
-    definition: 'Mean over positions of 1 − |x − x̂|² / |x − x̄|²: every token weighs the same.',
+    definition: 'Mean over positions of 1 − |x − x̂|² / |x − x̄|²: every token has the same weight.',
     value: ({ explained_variance_tokens }) => explained_variance_tokens,
     decimals: 3,
   },
@@ -121,19 +121,19 @@ const HEADLINE_COLUMNS: readonly Column[] = [
     key: 'dead_fraction',
     better: '↓',
     unit: '%',
-    definition: 'Share of features active on none of the counted positions.',
+    definition: 'Share of features never active on the counted positions.',
     value: ({ dead_fraction }) => dead_fraction,
     factor: 100,
     decimals: 2,
   },
 ];
 
-/** The columns that older files lack; a column shows where an SAE has a value. */
+/** Columns that older files lack; a column is shown if an SAE has a value. */
 const FURTHER_COLUMNS: readonly Column[] = [
   {
     title: 'Contexts',
     key: 'contexts',
-    definition: 'Number of contexts that the counted positions are from.',
+    definition: 'Number of contexts with counted positions.',
     value: ({ contexts }) => contexts,
     decimals: 0,
   },
@@ -186,7 +186,7 @@ const FURTHER_COLUMNS: readonly Column[] = [
     title: 'Variance of the largest tokens',
     key: 'variance_held_tokens',
     unit: '%',
-    definition: 'Share of Σ|x − x̄|² that the largest 0.1 % of the counted positions hold.',
+    definition: 'Share of Σ|x − x̄|² due to the largest 0.1 % of the counted positions.',
     value: ({ variance_held }) => variance_held?.tokens,
     factor: 100,
     decimals: 1,
@@ -195,7 +195,7 @@ const FURTHER_COLUMNS: readonly Column[] = [
     title: 'Variance of the largest dimension',
     key: 'variance_held_largest_dimension',
     unit: '%',
-    definition: 'Share of Σ|x − x̄|² that the dimension of the largest variance holds.',
+    definition: 'Share of Σ|x − x̄|² due to the dimension with the largest variance.',
     value: ({ variance_held }) => variance_held?.largest_dimension,
     factor: 100,
     decimals: 1,
@@ -220,7 +220,7 @@ const FURTHER_COLUMNS: readonly Column[] = [
   {
     title: 'Decoder cosine, mean',
     key: 'decoder_max_cosine_mean',
-    definition: 'Mean over features of the largest cosine of its decoder row to another one.',
+    definition: 'Mean over features of the largest cosine of its decoder row with another one.',
     value: ({ decoder_max_cosine }) => decoder_max_cosine?.mean,
     decimals: 3,
   },
@@ -238,12 +238,12 @@ function head({ title, better, unit, definition }: Column): Markup {
   return markup`<th scope="col" class="number" title="${definition}"><span class="title">${title}</span>${arrow}<span class="unit">${unit ?? ''}</span></th>`;
 }
 
-/** Why an SAE has no value in a column, where the evaluation says it. */
+/** Why an SAE has no value in a column, if the evaluation says so. */
 function reasonOf({ record }: Entry, { key, value }: Column): string | undefined {
   return Number.isFinite(value(record) ?? Number.NaN) ? undefined : record.reasons?.[key];
 }
 
-/** @param notes the reasons that stand below the table */
+/** @param notes the reasons listed below the table */
 function valueCell(entry: Entry, column: Column, notes: readonly string[]): Markup {
   const { record } = entry;
   const { value, factor = 1, decimals, interval, written } = column;
@@ -262,7 +262,7 @@ function valueCell(entry: Entry, column: Column, notes: readonly string[]): Mark
   return markup`<td class="number" data-value="${sortable}">${written ? written(measured) : fixed(measured, decimals)}${range}</td>`;
 }
 
-/** A name that may break after a slash, a dot or an underscore. */
+/** A name that may wrap after a slash, a dot or an underscore. */
 function breakable(name: string): Markup {
   return markup`${name.split(/(?<=[/._])/).map((piece) => markup`${piece}<wbr>`)}`;
 }
@@ -285,7 +285,7 @@ function saeTable(entries: readonly Entry[], columns: readonly Column[]): Markup
     return markup`<tbody>${group}${entries.filter((entry) => entry.site === site).map(row)}</tbody>`;
   });
   return markup`<table class="sortable">
-<thead><tr><th scope="col" title="What tells the SAE from the others of its hook; its path is below, under Configuration."><span class="title">SAE</span></th>${columns.map(head)}</tr></thead>
+<thead><tr><th scope="col" title="Distinguishes the SAE from others at its hook; its path is below, under Configuration."><span class="title">SAE</span></th>${columns.map(head)}</tr></thead>
 ${bodies}${notes.length === 0 ? null : footNotes(notes, columns.length + 1)}
 </table>`;
 }
@@ -302,7 +302,7 @@ export function headlineTable(entries: readonly Entry[]): Markup {
   return saeTable(entries, HEADLINE_COLUMNS);
 }
 
-/** What newer evaluations also measure; null where no SAE has any of it. */
+/** Quantities only measured by newer evaluations; null if no SAE has any. */
 export function furtherTable(entries: readonly Entry[]): Markup | null {
   const measured = (column: Column) =>
     entries.some(
@@ -312,15 +312,15 @@ export function furtherTable(entries: readonly Entry[]): Markup | null {
   return columns.length === 0 ? null : saeTable(entries, columns);
 }
 
-/** A cell as RFC 4180 has it. */
+/** A CSV cell according to RFC 4180. */
 function cell(value: string | number): string {
   const text = typeof value === 'number' ? (Number.isFinite(value) ? String(value) : '') : value;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /**
- * The report's tables as one of comma-separated values: a row per SAE, every digit of every number, an empty cell where
- * there is none, and the two ends of each interval. Names of columns are the keys of eval.json.
+ * The report's tables as comma-separated values: one row per SAE, every digit of every number, an empty cell for
+ * missing values, and both ends of each interval. Column names are the keys of eval.json.
  */
 export function csvOf(entries: readonly Entry[]): string {
   const columns = [...HEADLINE_COLUMNS, ...FURTHER_COLUMNS];
@@ -345,11 +345,11 @@ export function csvOf(entries: readonly Entry[]): string {
   return [names, ...rows].map((row) => `${row.map(cell).join(',')}\r\n`).join('');
 }
 
-/** What of the definitions is otherwise for evaluations without BOS. */
-export const WITHOUT_BOS: Markup = markup`<p>Contexts of SAEs with prepend_bos false do not begin with BOS: there, every position that is followed by a token is counted.</p>`;
+/** Differences in the definitions for evaluations without BOS. */
+export const WITHOUT_BOS: Markup = markup`<p>Contexts of SAEs with prepend_bos false do not begin with BOS: there, every position followed by a token is counted.</p>`;
 
-/** How each number of the page is defined. */
-export const DEFINITIONS: Markup = markup`<p>x is the activation at the hook, x̂ its reconstruction by the SAE, f the SAE’s feature activations, T the number of counted positions. A position is counted if it holds a token other than BOS and is followed by one: BOS positions are left out of every mean. CE(·) is the model’s mean next-token cross-entropy, in nats per token, with the activation at the hook replaced as written; CE(x) is the clean model.</p>
+/** Definitions of all numbers on the page. */
+export const DEFINITIONS: Markup = markup`<p>x is the activation at the hook, x̂ its reconstruction by the SAE, f the SAE’s feature activations, T the number of counted positions. A position is counted if it has a token other than BOS and is followed by one: means exclude BOS positions. CE(·) is the model’s mean next-token cross-entropy, in nats per token, with the activation at the hook replaced as written; CE(x) is the clean model.</p>
 <dl>
 <dt>L0</dt><dd><span class="equation">L0 = (1/T) Σ<sub>t</sub> |{ j : f<sub>j</sub>(x<sub>t</sub>) &gt; 0 }|</span> Mean number of active features per token.</dd>
 <dt>Loss recovered</dt><dd><span class="equation">1 − (CE(x̂) − CE(x)) / (CE(0) − CE(x))</span> 100 % is the clean model’s loss, 0 % the loss with the activation set to zero. Rajamanoharan et al. 2024 (arXiv 2404.16014).</dd>

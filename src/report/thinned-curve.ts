@@ -1,6 +1,6 @@
 import type { MetricsRecord } from '../sae/training-curve.js';
 
-// Training curves of bounded length: of a run that has ended, and of one that continues.
+// Training curves of bounded length, for finished and running runs.
 
 /** A quantity of metrics.jsonl against activations seen. */
 export interface CurvePoint {
@@ -10,8 +10,8 @@ export interface CurvePoint {
 }
 
 /**
- * The curve without what a resumed run repeated: a run that resumes from its last checkpoint writes again what came
- * after it, and the later lines are the ones that led to the weights.
+ * The curve without steps repeated by a resumed run: a run that resumes from its last checkpoint rewrites what came
+ * after it, and the later lines led to the final weights.
  */
 export function withoutRepeats(curve: readonly MetricsRecord[]): MetricsRecord[] {
   const kept: MetricsRecord[] = [];
@@ -23,8 +23,8 @@ export function withoutRepeats(curve: readonly MetricsRecord[]): MetricsRecord[]
 }
 
 /**
- * At most `limit` points: means over buckets of consecutive points, as equal in number as they can be, so that no spike
- * is picked or lost by chance. Values that are not finite are left out; a bucket with no other is NaN, a gap.
+ * At most `limit` points: means over buckets of consecutive points of as equal size as possible, so that no spike is
+ * picked or lost by chance. Non-finite values are ignored; a bucket without finite values is NaN, a gap.
  */
 export function bucketMeans(points: readonly CurvePoint[], limit: number): CurvePoint[] {
   const buckets = Math.min(limit, points.length);
@@ -38,25 +38,25 @@ export function bucketMeans(points: readonly CurvePoint[], limit: number): Curve
   });
 }
 
-/** NaN of no values. */
+/** NaN for no values. */
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /**
- * A curve of bounded size that grows by its end: means over `stride` consecutive lines each, the last over those there
- * are. Whenever there are twice `limit` of them, neighbours are joined and the stride doubles, so that all have equal
- * weight at any length: the means that `bucketMeans` takes of a curve that is known whole.
+ * A curve of bounded size that grows at its end: means over `stride` consecutive lines each, the last over those
+ * available. When there are 2 · `limit` of them, neighbours are merged and the stride doubles, so that all have equal
+ * weight at any length: the same means as `bucketMeans` of the complete curve.
  */
 export class ThinnedCurve {
   private means: MetricsRecord[] = [];
   private stride = 1;
   private rest: MetricsRecord[] = [];
-  /** The newest line. */
+  /** The last line. */
   last: MetricsRecord | undefined;
 
   constructor(private readonly limit: number) {}
 
   add(line: MetricsRecord): void {
-    // A resumed run may do over what it had written: the later lines are the ones that led to the weights.
+    // A resumed run may repeat earlier steps: the later lines led to the final weights.
     for (const list of [this.rest, this.means]) {
       while (list.length > 0 && list.at(-1)!.tokens >= line.tokens) list.pop();
     }
@@ -70,20 +70,20 @@ export class ThinnedCurve {
     this.stride *= 2;
   }
 
-  /** Less than twice `limit` records, in order. */
+  /** Fewer than 2 · `limit` records, in order. */
   records(): MetricsRecord[] {
     return this.rest.length > 0 ? [...this.means, meanRecord(this.rest)] : [...this.means];
   }
 }
 
-/** At most `limit` records that stand for the curve. */
+/** At most `limit` records that represent the curve. */
 export function thinned(curve: readonly MetricsRecord[], limit: number): MetricsRecord[] {
   const thin = new ThinnedCurve(Math.floor(limit / 2));
   for (const line of curve) thin.add(line);
   return thin.records();
 }
 
-/** The mean of each value; what is not a number is left out of it, and is NaN where there is nothing else. */
+/** The mean of each value; NaN is ignored, unless there is nothing else. */
 function meanRecord(lines: readonly MetricsRecord[]): MetricsRecord {
   const keys = Object.keys(lines[0]!) as (keyof MetricsRecord)[];
   const valuesOf = (key: keyof MetricsRecord) => lines.map((line) => line[key] ?? Number.NaN).filter(Number.isFinite);

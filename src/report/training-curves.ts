@@ -21,16 +21,16 @@ import { compact, extent, logDomain, logTicks, nearestRank, paddedDomain, wantsL
 import { type Markup, markup } from './page.js';
 import { bucketMeans, type CurvePoint, withoutRepeats } from './thinned-curve.js';
 
-/** Most points per line. */
+/** Max points per line. */
 const MOST_POINTS = 400;
-/** With this many lines or fewer every panel names them; with more, the panels of the left column do. */
+/** Up to this many lines are named in every panel; more lines only in the left column. */
 const LABEL_EVERY_PANEL = 4;
 /** With more lines than this, only the largest and the smallest L0 of a family are named. */
 const LABEL_EVERY_LINE = 24;
 const CURVE_MARGIN = { marginLeft: 46, marginTop: 30, marginBottom: 24 };
-/** Room for the name of a site above its panels. */
+/** Space for the name of a hook above its panels. */
 const CURVE_HEADING = 22;
-/** Height of the plot in the row of the learning rate. */
+/** Height of the learning rate plot. */
 const LOW = 74;
 
 const L0: Quantity = { title: 'L0', value: (line) => line.l0, log: 'wide', fromZero: false, cut: true };
@@ -60,7 +60,7 @@ const QUANTITIES: readonly (readonly Quantity[])[] = [
   [{ title: 'Learning rate', value: (line) => line.lr, log: 'never', fromZero: true, cut: false }],
 ];
 
-/** All labels of an axis of learning rates in one notation: 0, 5e-4, 1e-3. */
+/** All labels of a learning rate axis in the same notation: 0, 5e-4, 1e-3. */
 function scientific(value: number): string {
   return value === 0 ? '0' : Number(value.toPrecision(3)).toExponential();
 }
@@ -76,17 +76,17 @@ const axisOf = (curves: readonly Curve[], quantity: Quantity): Axis =>
     quantity,
   );
 
-/** Lines that are named in a panel: all, or where they are many, the ends of each family. */
+/** Lines named in a panel: all, or if there are many, the extremes of each family. */
 function named(curves: readonly Curve[]): readonly Curve[] {
   if (curves.length <= LABEL_EVERY_LINE) return curves;
   const ends = families(curves.map(({ entry }) => entry)).flatMap((family) => [family[0], family.at(-1)]);
   return curves.filter(({ entry }) => ends.includes(entry));
 }
 
-/** The last value of a curve, which its name stands at. */
+/** The last value of a curve, next to its name. */
 const lastOf = ({ points }: Curve) => points.findLast(({ value }) => Number.isFinite(value));
 
-/** Names at the ends of lines; one that ends beyond the axis has its value with it. */
+/** Names at the ends of lines; one that ends outside of the axis shows its value. */
 function lineEnds(curves: readonly Curve[], axis: Axis): LineEnd[] {
   return named(curves).flatMap((curve) => {
     const last = lastOf(curve);
@@ -98,7 +98,7 @@ function lineEnds(curves: readonly Curve[], axis: Axis): LineEnd[] {
   });
 }
 
-/** Arrows at the edge of the plot, where curves end beyond it. */
+/** Arrows at the edge of the plot, where curves end outside of it. */
 function clipMarks(curves: readonly Curve[], axis: Axis): Markish[] {
   const marks = curves.flatMap((curve) => {
     const last = lastOf(curve);
@@ -135,7 +135,7 @@ function curvePanel(
 ): Markup {
   const seen = extent(curves.flatMap(({ points }) => points.map(({ tokens }) => tokens))) ?? [0, 1];
   const y = axisOf(curves, quantity);
-  // Strong lines last, on top. What a log axis has no place for is a gap.
+  // Strong lines last, on top. Values that do not fit on a log axis are gaps.
   const points = [...curves]
     .reverse()
     .flatMap(({ entry, points: of }) =>
@@ -150,8 +150,8 @@ function curvePanel(
     clip: true,
   } as const;
   const saeOf = ({ entry }: { entry: Placed }) => ({ 'data-sae': entry.index });
-  // Dead features are not known at first, explained variance may have no value.
-  const blank = points.some(({ value }) => Number.isFinite(value)) ? '' : ': not known yet';
+  // Dead features are unknown at first; explained variance may have no value.
+  const blank = points.some(({ value }) => Number.isFinite(value)) ? '' : ': unknown so far';
   const ticks = Math.max(2, Math.min(6, (box.height - CURVE_MARGIN.marginTop - CURVE_MARGIN.marginBottom) / 34));
   return drawn(id, box, {
     ...CURVE_MARGIN,
@@ -173,7 +173,7 @@ function curvePanel(
         strokeWidth: 1.6,
         ...attributed(points, (point) => ({ ...saeOf(point), 'data-mark': 'curve' })),
       }),
-      // A second, wide, unseen line is what a pointer can hit.
+      // A second, wide, invisible line as a target for the pointer.
       line(points, {
         ...along,
         stroke: 'transparent',
@@ -196,13 +196,13 @@ export function withoutCurve(entries: readonly Placed[]): Placed[] {
   return entries.filter(({ curve }) => curve.length === 0);
 }
 
-/** Widths of the plots of a figure and of the room right of them, the same for each of its sites. */
+/** Widths of a figure's plots and of the space right of them, the same for each of its hooks. */
 interface PanelLayout {
   everyPanel: boolean;
   /** Height of a plot (pixels). */
   tall: number;
   plotWidth: number;
-  /** Room right of the left and the right column. */
+  /** Space right of the left and the right column. */
   gutters: readonly [number, number];
 }
 
@@ -213,7 +213,7 @@ function panelLayout(sites: readonly (readonly Curve[][])[]): PanelLayout {
     quantities.flatMap((curves, q) => lineEnds(curves, axisOf(curves, QUANTITIES.flat()[q]!)).map(({ text }) => text)),
   );
   const room = 24 + Math.max(60, ...texts.map((text) => textWidth(text, FONT.small)));
-  // The right column's names are the left one's where they are many; then its plots take the room.
+  // If there are many lines, the right column shares the left one's names and uses the space for plots.
   const gutters = [room, everyPanel ? room : 14] as const;
   return {
     everyPanel,
@@ -223,7 +223,7 @@ function panelLayout(sites: readonly (readonly Curve[][])[]): PanelLayout {
   };
 }
 
-/** The panels of one site, from `from` downwards. */
+/** The panels of one hook, from `from` downwards. */
 function sitePanels(id: string, quantities: readonly (readonly Curve[])[], from: number, layout: PanelLayout) {
   const { everyPanel, tall, plotWidth, gutters } = layout;
   let top = from;
@@ -258,7 +258,7 @@ function quantityCurves(entries: readonly Placed[]): Curve[][] {
 
 /**
  * The figure of training curves: L0, explained variance, loss, dead features and learning rate against activations
- * seen, the panels of one site below those of another; null without curves.
+ * seen, with the panels of several hooks below each other; null without curves.
  */
 export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-training'): Markup | null {
   const trained = entries.filter(({ curve }) => curve.length > 0);
@@ -266,7 +266,7 @@ export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-tr
   const sites = distinct(trained.map(({ site }) => site));
   const curves = sites.map((site) => quantityCurves(trained.filter((entry) => entry.site === site)));
   const layout = panelLayout(curves);
-  // Where every line is named in every panel, and by its family, colours need no key.
+  // If every line is named in every panel, including its family, no legend is needed.
   const plain = layout.everyPanel && trained.every(({ label, family }) => label.includes(family));
   const legend = plain ? { svg: null, height: 0 } : curveKey(`${id}-key`, trained, FIGURE_WIDTH);
   let top = legend.height + (plain ? 0 : 6);
@@ -291,17 +291,17 @@ export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-tr
   );
 }
 
-/** A quantity of a training curve, and how its axis is chosen. */
+/** A quantity of a training curve, and the choice of its axis. */
 interface Quantity {
   title: string;
   value: (line: MetricsRecord) => number;
-  /** Never: linear. Always: log10 of what is above 0. Wide: log10 if the span is more than a factor of 8. */
+  /** Never: linear. Always: log10 of positive values. Wide: log10 if the values span more than a factor of 8. */
   log: 'never' | 'always' | 'wide';
   /** The y axis begins at 0. */
   fromZero: boolean;
-  /** Limits are those of what comes after the start of training, its rarest values left out. */
+  /** The range excludes the start of training and the most extreme values. */
   cut: boolean;
-  /** Below this, values say only that training failed: no axis goes there for some curves while others stay above. */
+  /** Lower values only mean that training failed: the axis excludes them if other curves stay above. */
   floor?: number;
 }
 
@@ -310,18 +310,18 @@ interface Axis {
   domain: [number, number];
 }
 
-/** Share of a curve that is its start: far from all that follows, it would take the whole axis. */
+/** The initial share of a curve that is excluded: far from all later values, it would dominate the axis. */
 const START = 1 / 20;
-/** Share of the values after the start that an axis may leave out at each end. */
+/** Share of the later values that an axis may exclude at each end. */
 const RARE = 0.01;
 
-/** The values that decide an axis: of each curve what follows its start. */
+/** The values that determine an axis: of each curve, those after its start. */
 function decisive(points: readonly CurvePoint[], { cut }: Quantity): number[] {
   const end = points.at(-1)?.tokens ?? 0;
   return points.filter(({ tokens }) => !cut || tokens >= START * end).map(({ value }) => value);
 }
 
-/** The y axis of a panel: its kind and its ends. What lies beyond them is not drawn (see `beyond`). */
+/** The y axis of a panel: its type and range. Values outside of it are not drawn (see `beyond`). */
 export function yAxis(curves: readonly (readonly CurvePoint[])[], quantity: Quantity): Axis {
   const each = curves.map((points) => decisive(points, quantity));
   const all = each.flat().filter(Number.isFinite);
@@ -331,7 +331,7 @@ export function yAxis(curves: readonly (readonly CurvePoint[])[], quantity: Quan
       ? [nearestRank(values, RARE), nearestRank(values, 1 - RARE)]
       : [nearestRank(values, 0), nearestRank(values, 1)];
   if (positive.length > 0 && (quantity.log === 'always' || (quantity.log === 'wide' && wantsLog(positive)))) {
-    // The ends of curves are what is read off; a log axis has room for them.
+    // The ends of curves are what readers look at, so a log axis includes them.
     const ends = each.map((values) => values.at(-1) ?? Number.NaN);
     return { type: 'log', domain: logDomain([...limits(positive), ...ends], 0.05, 1.5) };
   }
@@ -347,14 +347,14 @@ export function yAxis(curves: readonly (readonly CurvePoint[])[], quantity: Quan
   };
 }
 
-/** At which end of the axis a value has no place; null where it has one, or is not a number. */
+/** The end of the axis beyond which a value lies; null if it is inside, or not a number. */
 export function beyond(value: number, { type, domain }: Axis): 'below' | 'above' | null {
   if (Number.isNaN(value)) return null;
   if (value < domain[0] || (type === 'log' && value <= 0)) return 'below';
   return value > domain[1] ? 'above' : null;
 }
 
-/** Which colour is which family, and which L0 its lines span; of a ramp its two ends. */
+/** Legend: the colour of each family, and the range of L0 of its lines; for a ramp, its two ends. */
 function curveKey(id: string, entries: readonly Placed[], width: number) {
   const ramp = entries.filter(({ tone }) => tone === 0 || tone === 1);
   if (ramp.length > 0) {

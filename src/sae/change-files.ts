@@ -3,7 +3,7 @@ import { checkJson, readJsonFile, readTextFile } from '../disk/json.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { type Change, featureNamed, type NamedSae, operations, saeNamed } from './feature-changes.js';
 
-const REMEDY = 'A change is like {"feature": 17, "set": 8}, with set, add or scale and a number, or "ablate": true.';
+const REMEDY = 'Write changes as {"feature": 17, "set": 8}, with set, add or scale and a number, or "ablate": true.';
 
 const fileSchema = z
   .array(
@@ -18,18 +18,18 @@ const fileSchema = z
       })
       .refine(
         (one) => operations.filter((name) => one[name] !== undefined).length === 1,
-        'one operation belongs there',
+        'expected exactly one operation',
       ),
   )
   .min(1);
 
 /**
- * The changes that a JSON file asks for.
+ * The changes in a JSON file.
  *
- * @throws Refusal where there is no such file, or it holds something else; UsageRefusal where it names no SAE of these
+ * @throws Refusal if there is no such file, or its contents are invalid; UsageRefusal if it refers to an unknown SAE
  */
 export async function readChangeFile(path: string, saes: readonly NamedSae[]): Promise<Change[]> {
-  const missing = [`There is no file ${path}.`, REMEDY, 'generate/no-changes-file'] as const;
+  const missing = [`${path} does not exist.`, REMEDY, 'generate/no-changes-file'] as const;
   return changesOf(await readJsonFile(path, missing, REMEDY), path, saes);
 }
 
@@ -42,15 +42,15 @@ function changesOf(json: unknown, path: string, saes: readonly NamedSae[]): Chan
 }
 
 const LINES = {
-  ablate: 'Write the number of a feature on each line, as 17, or SAE:17 where there are several SAEs; or a JSON list.',
-  set: 'Write a feature and its value on each line, as 17 8, or SAE:17 8 where there are several SAEs; or a JSON list.',
+  ablate: 'Write one feature number per line, as 17, or SAE:17 if there are several SAEs; or a JSON list.',
+  set: 'Write one feature and its value per line, as 17 8, or SAE:17 8 if there are several SAEs; or a JSON list.',
 };
 
 /**
- * The features that a file lists, for one operation: a line each, with a value to set; or JSON, numbers of features to
- * ablate, or changes as readChangeFile has them. Lines that are empty or begin with # are left out.
+ * The features listed in a file for one operation: one per line, with a value for `set`; or JSON, either feature
+ * numbers to ablate, or changes as in readChangeFile. Empty lines and lines starting with # are skipped.
  *
- * @throws Refusal, or UsageRefusal of a name, where it lists none or something else
+ * @throws Refusal, or UsageRefusal for an unknown name, if it lists none or is invalid
  */
 export async function readFeatureList(
   path: string,
@@ -59,7 +59,7 @@ export async function readFeatureList(
 ): Promise<Change[]> {
   const remedy = LINES[operation];
   const text = await readTextFile(path, remedy);
-  if (text === null) throw new Refusal(`There is no file ${path}.`, remedy, 'generate/no-changes-file');
+  if (text === null) throw new Refusal(`${path} does not exist.`, remedy, 'generate/no-changes-file');
   const changes = /^\s*[[{]/.test(text) ? await ofJson(path, operation, saes) : ofLines(text, path, operation, saes);
   if (changes.length === 0) throw new Refusal(`${path} lists no features.`, remedy, 'generate/no-change');
   return changes;
@@ -67,7 +67,7 @@ export async function readFeatureList(
 
 async function ofJson(path: string, operation: 'ablate' | 'set', saes: readonly NamedSae[]): Promise<Change[]> {
   const remedy = LINES[operation];
-  const json = await readJsonFile(path, [`There is no file ${path}.`, remedy, 'generate/no-changes-file'], remedy);
+  const json = await readJsonFile(path, [`${path} does not exist.`, remedy, 'generate/no-changes-file'], remedy);
   if (operation === 'ablate' && Array.isArray(json) && json.every((one) => typeof one !== 'object')) {
     return json.map((one, i) => ({
       ...featureNamed(String(one), saes, `${path}, entry ${i + 1}:`),
@@ -79,7 +79,7 @@ async function ofJson(path: string, operation: 'ablate' | 'set', saes: readonly 
   const other = changes.find((change) => change.operation !== operation);
   if (other === undefined) return changes;
   throw new UsageRefusal(
-    `${path} says ${other.operation} for feature ${other.feature}, and --${operation}-features is for ${operation}.`,
+    `${path} has the operation ${other.operation} for feature ${other.feature}, but --${operation}-features only accepts ${operation}.`,
     remedy,
     'generate/operations',
   );

@@ -9,7 +9,7 @@ import { canConvert, convert } from './convert.js';
 import { PLAIN, type Sae } from './sae.js';
 import { CFG_FILE, openSameSae, readSae, type SaeFiles } from './saelens.js';
 
-/** Names of what circuit-tracer 0.5 reads: a configuration, written last, and a file per layer. */
+/** File names of circuit-tracer 0.5: a configuration, written last, and one file per layer. */
 const CONFIG_FILE = 'config.yaml';
 const layerFile = (layer: number) => `layer_${layer}.safetensors`;
 const ours = (name: string) => name === CONFIG_FILE || /^layer_\d+\.safetensors$/.test(name);
@@ -35,13 +35,13 @@ interface Layer {
 }
 
 /**
- * Writes transcoders, one per layer from layer 0 on, as circuit-tracer 0.5 loads them (its load_relu_transcoder and
- * load_transcoders): layer_N.safetensors with W_enc [d_sae, d_model], W_dec [d_sae, d_model], b_enc, b_dec, and where
- * there are any `activation_function.threshold` and W_skip [d_model, d_model].
+ * Writes transcoders, one per layer from layer 0, as loaded by circuit-tracer 0.5 (its load_relu_transcoder and
+ * load_transcoders): layer_N.safetensors with W_enc [d_sae, d_model], W_dec [d_sae, d_model], b_enc, b_dec, and if
+ * present `activation_function.threshold` and W_skip [d_model, d_model].
  *
- * @param say told of a directory that is taken over
+ * @param say told about a directory that is taken over
  * @returns the directory
- * @throws Refusal where layers are missing, or one is of a form that circuit-tracer does not compute
+ * @throws Refusal if layers are missing, or one cannot be represented in circuit-tracer
  */
 export async function exportToCircuitTracer(
   config: SetSettings,
@@ -68,7 +68,7 @@ export async function exportToCircuitTracer(
   return out;
 }
 
-/** The transcoders in a directory, or that it is, in the order of their layers. */
+/** The transcoders in a directory, or the directory itself, by layer. */
 async function layersOf(directory: string): Promise<Layer[]> {
   const single = await exists(join(directory, CFG_FILE));
   const names = single
@@ -100,45 +100,45 @@ async function layerAt(path: string): Promise<Layer> {
   return { path, layer: Number(from[1]), input: from[2]!, output: to[2]!, files, unchanged };
 }
 
-/** @throws Refusal where these are not one transcoder per layer, alike in hooks and width */
+/** @throws Refusal if these are not one transcoder per layer with equal hooks and widths */
 function checkSet(directory: string, layers: readonly Layer[]): void {
   const [first] = layers;
   if (!first)
-    throw wrong(`${directory} holds no transcoder`, 'Give a directory with one transcoder per layer below it.');
+    throw wrong(`${directory} contains no transcoder`, 'Give a directory with one transcoder per layer below it.');
   for (const [i, { path, layer, input, output, files }] of layers.entries()) {
     if (layer !== i) {
       const found = layers.map((one) => one.layer).join(', ');
       throw wrong(
-        `${directory} has transcoders of the layers ${found}, and circuit-tracer takes one of each from layer 0 on`,
-        'Train those that are missing, and keep one per layer.',
+        `${directory} has transcoders of the layers ${found}, but circuit-tracer needs one per layer, starting at layer 0`,
+        'Train the missing ones, and keep one per layer.',
       );
     }
     const same = input === first.input && output === first.output && files.dSae === first.files.dSae;
     if (same && files.metadata.model_fingerprint === first.files.metadata.model_fingerprint) continue;
     throw wrong(
       `${path} differs from ${first.path} in its model, its hooks or its number of features`,
-      'Give transcoders of one model, alike in both.',
+      'Give transcoders of one model with the same hooks and number of features.',
     );
   }
 }
 
-/** @throws Refusal where circuit-tracer does not compute what it computes */
+/** @throws Refusal if circuit-tracer cannot compute it */
 function checkForm(path: string, { architecture, dIn, dOut, forward }: SaeFiles): void {
   if (dIn !== dOut) {
     throw wrong(
-      `${path} has d_in ${dIn} and d_out ${dOut}, where circuit-tracer has one width`,
+      `${path} has d_in ${dIn} and d_out ${dOut}, but circuit-tracer requires equal widths`,
       'Train it between two hooks of the width of the model.',
     );
   }
   if ((forward ?? PLAIN).normalize_activations !== 'none') {
     throw wrong(
       `${path} normalises its activations, which circuit-tracer does not`,
-      'Take a transcoder that was trained without it.',
+      'Use a transcoder trained without it.',
     );
   }
   if (architecture === 'standard' || canConvert(architecture, 'jumprelu')) return;
   throw new Refusal(
-    `${path} is a ${architecture} transcoder, and circuit-tracer computes ReLU and JumpReLU.`,
+    `${path} is a ${architecture} transcoder, but circuit-tracer only supports ReLU and JumpReLU.`,
     'Train a transcoder of another architecture.',
     'sae/not-convertible',
   );
@@ -155,7 +155,7 @@ function tensorsOf(sae: Sae): TensorToWrite[] {
     floatTensor('W_dec', [dSae, dIn], W_dec!),
     floatTensor('b_enc', [dSae], b_enc!),
     floatTensor('b_dec', [dIn], b_dec!),
-    // There f is p where p > θ, without a ReLU: a threshold below 0 is one of 0.
+    // In circuit-tracer, f = p where p > θ, without a ReLU: a negative threshold becomes 0.
     ...(threshold
       ? [
           floatTensor(
@@ -169,7 +169,7 @@ function tensorsOf(sae: Sae): TensorToWrite[] {
   ];
 }
 
-/** JSON's strings are YAML's. */
+/** JSON strings are valid YAML. */
 function configOf([first]: readonly Layer[]): string {
   const { model_name } = first!.files.metadata;
   return [

@@ -3,9 +3,9 @@ import { ARCHITECTURES } from './registry.js';
 import { type ArchitectureName, architectures, type ParameterName, type Parameters, PLAIN, type Sae } from './sae.js';
 
 /**
- * The same function in the parameters of another architecture, up to float32 rounding; what `forward` says stays.
+ * The same function with the parameters of another architecture, up to float32 rounding; `forward` stays unchanged.
  *
- * @throws Refusal where the other architecture cannot express it
+ * @throws Refusal if the other architecture cannot express it
  */
 export function convert(sae: Sae, to: ArchitectureName): Sae {
   if (sae.architecture === to) return sae;
@@ -21,7 +21,7 @@ export function convert(sae: Sae, to: ArchitectureName): Sae {
   return { ...sae, architecture: to, parameters: { ...parameters, ...(W_skip && { W_skip }) } };
 }
 
-/** Is there a conversion? */
+/** Does a conversion exist? */
 export function canConvert(from: ArchitectureName, to: ArchitectureName): boolean {
   return from === to || ARCHITECTURES[from].writtenAs?.[to] !== undefined;
 }
@@ -37,33 +37,33 @@ export const exportFormats = architectures.filter((to) =>
   architectures.some((from) => canConvert(from, to) && from !== to),
 );
 
-/** Rows whose norm is as near to 1 as this are left alone: float32 tells no more. */
+/** Rows whose norm is this close to 1 are not rescaled: float32 cannot resolve the difference. */
 const TOLERANCE = 1e-6;
 
-/** Matrices that are multiplied by |W_dec[j]| where row j is divided by it; so are the biases of feature j. */
+/** Matrices multiplied by |W_dec[j]| when row j is divided by it; the biases of feature j are too. */
 const COLUMNS: readonly ParameterName[] = ['W_enc', 'W_mag'];
 
 /**
- * The same function as training has it: x − b_dec is encoded, and rows of W_dec have norm 1. SAEs of other programs may
- * encode x itself (b_dec W_enc goes into the biases), and have rows of any norm (f_j grows by it, row j shrinks). Rows of
- * zeros stay: they have no direction.
+ * The same function in the form used in training: x − b_dec is encoded, and rows of W_dec have norm 1. Other programs'
+ * SAEs may encode x itself (b_dec W_enc is folded into the biases), and have rows of any norm (f_j is multiplied by it,
+ * row j divided). Zero rows stay: they have no direction.
  *
  * @param name of the SAE, for messages
  * @param unitRows false leaves the rows of W_dec as they are
- * @returns the SAE, and how many rows had another norm
- * @throws Refusal where no weights compute the same: activations that are normalised one by one; a topk SAE that chooses
- *   features by what rows of other norms would change
+ * @returns the SAE, and the number of rows with another norm
+ * @throws Refusal if no weights compute the same function: per-token normalisation; a topk SAE whose selection would
+ * change with the rows' norms
  */
 export function folded(sae: Sae, unitRows: boolean, name: string): { sae: Sae; rows: number } {
   const { apply_b_dec_to_input, normalize_activations } = sae.forward ?? PLAIN;
   if (normalize_activations !== 'none') {
     throw new Refusal(
-      `${name} has normalize_activations "${normalize_activations}", which no weights can stand for.`,
-      'Take an SAE that was trained without it, or with a constant factor.',
+      `${name} has normalize_activations "${normalize_activations}", which cannot be folded into the weights.`,
+      'Use an SAE trained without it, or with a constant factor.',
       'sae/normalisation',
     );
   }
-  // The b_dec of a transcoder belongs to its target: nothing is taken from its input.
+  // The b_dec of a transcoder belongs to its target and is not subtracted from its input.
   const centred = apply_b_dec_to_input || sae.transcoder ? sae : withCentredInput(sae);
   return unitRows ? withUnitRows(centred, name) : { sae: centred, rows: 0 };
 }
@@ -82,7 +82,7 @@ function withCentredInput(sae: Sae): Sae {
   return { ...sae, forward: { ...sae.forward!, apply_b_dec_to_input: true }, parameters };
 }
 
-/** The same function of x itself: (x − b_dec) W + b = x W + (b − b_dec W). Of SAEs with b_enc alone. */
+/** The same function of x itself: (x − b_dec) W + b = x W + (b − b_dec W). For SAEs with only b_enc. */
 export function withRawInput(sae: Sae): Sae {
   const { forward = PLAIN } = sae;
   if (!forward.apply_b_dec_to_input) return sae;
@@ -109,7 +109,7 @@ function withUnitRows(sae: Sae, name: string): { sae: Sae; rows: number } {
   if (rows === 0) return { sae, rows };
   if (ARCHITECTURES[sae.architecture].competes && !sae.forward?.rescale_acts_by_decoder_norm) {
     throw new Refusal(
-      `${name} is a ${sae.architecture} SAE whose rows of W_dec have other norms than 1: with norm 1, it would choose other features.`,
+      `${name} is a ${sae.architecture} SAE whose rows of W_dec do not have norm 1: normalised, it would select other features.`,
       'Start from one that was trained with --normalize mean-norm, or save it with rows of norm 1 or rescale_acts_by_decoder_norm.',
       'sae/topk-norms',
     );
@@ -127,7 +127,7 @@ function withUnitRows(sae: Sae, name: string): { sae: Sae; rows: number } {
   return { sae: { ...sae, parameters: changed }, rows };
 }
 
-/** Norms of rows of length d; exactly 1 where they are as good as 1, or there is no direction. */
+/** Norms of rows of length d; exactly 1 if within rounding of 1, or if there is no direction. */
 function rowNorms(W: Float32Array, d: number): Float64Array {
   return Float64Array.from({ length: W.length / d }, (_, j) => {
     const norm = Math.sqrt(W.subarray(j * d, (j + 1) * d).reduce((sum, value) => sum + value * value, 0));
@@ -136,10 +136,10 @@ function rowNorms(W: Float32Array, d: number): Float64Array {
 }
 
 /**
- * The SAE that does to s·x what `sae` does to x: training starts from here when activations are scaled by s. Every
- * architecture is positively homogeneous: scaling x and what is proportional to it by s scales f and x̂ by s.
+ * The SAE that acts on s·x as `sae` does on x: the starting point when activations are scaled by s. Every architecture
+ * is positively homogeneous: scaling x and the proportional parameters by s scales f and x̂ by s.
  *
- * @param sOut the target's scale, where it has another: f then is scaled by it, and the encoder by sOut / s
+ * @param sOut the target's scale, if different: f is then scaled by it, and the encoder by sOut / s
  */
 export function scaleActivations(sae: Sae, s: number, sOut = s): Sae {
   const parameters = { ...sae.parameters };

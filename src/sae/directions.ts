@@ -2,7 +2,7 @@ import { Thread } from '../progress/thread.js';
 import { Generator, Purpose } from '../random/generator.js';
 import type { Sizes } from './sae.js';
 
-/** Where a dictionary of random directions begins. */
+/** Random initial directions of a dictionary. */
 export interface Directions {
   /** [d_in, d_sae] */
   readonly W_enc: Float32Array;
@@ -10,10 +10,10 @@ export interface Directions {
   readonly W_dec: Float32Array;
 }
 
-/** Unit vectors of features [first, first + count), each `width` long. */
+/** Requests unit vectors for features [first, first + count), each of length `width`. */
 export interface DirectionsWanted {
   readonly seed: number;
-  /** Normal numbers that come before those of feature 0. */
+  /** Number of normal numbers before those of feature 0. */
   readonly before: number;
   readonly first: number;
   readonly count: number;
@@ -27,14 +27,17 @@ export interface DrawnDirections {
   readonly columns: Float32Array<ArrayBuffer>;
 }
 
-/** Features of a piece. */
+/** Features per piece. */
 const PIECE = 1024;
-/** Numbers that are drawn sooner than a thread starts. */
+/** Drawing this many numbers takes less time than starting a thread. */
 const FEW = 2 ** 24;
-/** Side of the squares in which a matrix is transposed, whose lines stay in the processor's cache. */
+/** Block size for transposing a matrix within the CPU cache. */
 const SQUARE = 32;
 
-/** Features [first, first + count), wherever the others are drawn: a normal number takes two of the generator's. */
+/**
+ * Features [first, first + count), independently of where the others are drawn: a normal number uses two of the
+ * generator's.
+ */
 export function drawDirections({ seed, before, first, count, width }: DirectionsWanted): DrawnDirections {
   const random = new Generator(seed, Purpose.initialisation);
   random.skip(2 * (before + first * width));
@@ -54,12 +57,12 @@ export function drawDirections({ seed, before, first, count, width }: Directions
   return { rows, columns };
 }
 
-/** What is drawn for the decoder's rows, and for the encoder's columns, which are the same where widths are. */
+/** The draws for the decoder's rows, and for the encoder's columns, which are the same if the widths are equal. */
 function pieces({ dIn, dOut, dSae }: Sizes, seed: number) {
   const found: { readonly wanted: DirectionsWanted; readonly rows: boolean; readonly columns: boolean }[] = [];
   const same = dIn === dOut;
   for (const side of same ? ['both'] : ['rows', 'columns']) {
-    // An input of another width has other directions.
+    // An input of a different width needs its own directions.
     const [width, before] = side === 'columns' ? [dIn, dSae * dOut] : [dOut, 0];
     for (let first = 0; first < dSae; first += PIECE) {
       const wanted = { seed, before, first, count: Math.min(PIECE, dSae - first), width };
@@ -92,7 +95,7 @@ export function directions(sizes: Sizes, seed: number): Directions {
   return all;
 }
 
-/** The same numbers, drawn by several threads where there are many. */
+/** The same numbers, drawn by several threads if there are many. */
 export async function directionsInThreads(sizes: Sizes, seed: number, threads: number, few = FEW): Promise<Directions> {
   if (sizes.dSae * (sizes.dIn + sizes.dOut) < few) return directions(sizes, seed);
   const all = nothingDrawn(sizes);

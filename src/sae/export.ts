@@ -10,7 +10,7 @@ import { CFG_FILE, cfgOf, openSae, openSameSae, readSae, type SaeMetadata, saveS
 
 /** What to write, and where. */
 export interface ExportSettings {
-  /** Directory of the SAE; for circuit-tracer one with a transcoder per layer below it. */
+  /** Directory of the SAE; for circuit-tracer, one with a transcoder per layer below it. */
   readonly sae: string;
   readonly as: ArchitectureName | 'circuit-tracer';
   readonly out: string;
@@ -21,13 +21,14 @@ export interface ExportSettings {
 const ours = (name: string) => name === CFG_FILE || name === WEIGHTS_FILE;
 
 /**
- * Writes an SAE in the parameters of another architecture that computes the same (convert.ts). What cfg.json says of
- * model, hook and training goes with it, and `exported_from` names the SAE. Or a set of transcoders for circuit-tracer.
+ * Writes an SAE with the parameters of another architecture that computes the same function (convert.ts). Model, hook
+ * and training record are copied from cfg.json, and `exported_from` names the SAE. Or writes a set of transcoders for
+ * circuit-tracer.
  *
- * @param say told of a directory that is taken over
- * @param directory where the SAE lies, if elsewhere than its name says (saeDirectory)
+ * @param say told about a directory that is taken over
+ * @param directory where the SAE is, if elsewhere than its name says (saeDirectory)
  * @returns the directory
- * @throws Refusal when the SAE cannot be written so
+ * @throws Refusal if the SAE cannot be written that way
  */
 export async function exportSae(
   config: ExportSettings,
@@ -40,7 +41,7 @@ export async function exportSae(
     throw new UsageRefusal('--out is the SAE itself.', 'Choose another --out.', 'disk/out-is-input');
   const takeOver = { unchecked: config.takeOver, say };
   const claim = { overwrite, ours, result: CFG_FILE, beginsAnew: true, inputs: [from], takeOver };
-  // What may already be there is checked by asOwner: it may be this very export.
+  // asOwner checks what is already there: it may be this very export.
   await asOwner([out], { ...claim, resume: !overwrite }, () => exportInto({ ...config, as }, directory, claim));
   return out;
 }
@@ -54,23 +55,23 @@ async function exportInto(
   const { architecture, metadata } = files;
   if (!canConvert(architecture, as)) {
     throw new Refusal(
-      `${from} is a ${architecture} SAE, which no ${as} SAE equals.`,
+      `${from} is a ${architecture} SAE, which cannot be expressed as a ${as} SAE.`,
       `Export ${expressible(as)}.`,
       'sae/not-convertible',
     );
   }
   const converted = convert(await readSae(files), as);
   await unchanged.check();
-  // It is that of the SAE that is read, and would make this one be read as that.
+  // It belongs to the source SAE, and would make this one be recognised as that.
   const { training_architecture: _, ...kept } = metadata;
   const described = { ...kept, exported_from: { sae: from, architecture } };
-  // The same command again, as a scheduler gives it after a kill, succeeds.
+  // Repeating the command, as a scheduler does after a kill, succeeds.
   if (!claim.overwrite && (await holds(out, converted, described))) return;
   await claimOutputDirectory(out, claim);
   await saveSae(out, converted, described);
 }
 
-/** Is the SAE in `directory` just this one? */
+/** Is the SAE in `directory` exactly this one? */
 async function holds(directory: string, sae: Sae, metadata: SaeMetadata): Promise<boolean> {
   if (!(await exists(join(directory, CFG_FILE)))) return false;
   try {

@@ -5,13 +5,13 @@ import { ARCHITECTURES, parametersOf } from './registry.js';
 import { PLAIN, parameterShape } from './sae.js';
 import type { SaeFiles } from './saelens.js';
 
-// Features of an SAE that are changed where a model computes.
+// Changes of SAE features within a running model.
 
 /**
- * f of chosen features, [tokens, n]. Where features do not compete they are computed alone.
+ * f of chosen features, [tokens, n]. If features do not compete, only these are computed.
  *
- * @param features numbers of features, int64 [n]
- * @param x what the SAE reads, [tokens, d_in]
+ * @param features feature numbers, int64 [n]
+ * @param x activation the SAE reads, [tokens, d_in]
  */
 export function chosenFeatures(g: GraphBuilder, sae: SaeFiles, w: ParameterValues, features: Value, x: Value): Value {
   if (ARCHITECTURES[sae.architecture].competes) return g.gather(forward(g, sae, w, x).f, features, 1);
@@ -25,11 +25,11 @@ export function chosenFeatures(g: GraphBuilder, sae: SaeFiles, w: ParameterValue
 }
 
 /**
- * What a change of chosen features writes, as the hook has it: (f′ − f) W_dec, [tokens, d_out].
+ * The effect of a change of chosen features on the hook: (f′ − f) W_dec, [tokens, d_out].
  *
- * @param features numbers of features, int64 [n]
+ * @param features feature numbers, int64 [n]
  * @param more f′ − f, [tokens, n]
- * @param x what the SAE reads, [tokens, d_in]
+ * @param x activation the SAE reads, [tokens, d_in]
  */
 export function decodedStep(
   g: GraphBuilder,
@@ -44,14 +44,14 @@ export function decodedStep(
 }
 
 /**
- * The gradient in features, from that in what the hook has: (∂/∂value) W_decᵀ, [tokens, d_sae].
+ * The gradient with respect to features, from that with respect to the hook: (∂/∂value) W_decᵀ, [tokens, d_sae].
  *
- * @param gradient in the hook's value, [tokens, d_out]
- * @param x what the SAE reads, [tokens, d_in]
+ * @param gradient with respect to the hook's value, [tokens, d_out]
+ * @param x activation the SAE reads, [tokens, d_in]
  */
 export function decodedGradient(g: GraphBuilder, sae: SaeFiles, w: ParameterValues, gradient: Value, x: Value): Value {
   const { rescale_acts_by_decoder_norm, normalize_activations } = sae.forward ?? PLAIN;
-  // What brings a step back multiplies each token by a number, and so does its transpose.
+  // Undoing the normalisation multiplies each token by a number, and so does its transpose.
   const inner = sae.transcoder ? gradient : normalized(g, normalize_activations, x).restoreStep(gradient);
   const product = g.matmul(inner, w.W_dec!, { transB: true });
   return rescale_acts_by_decoder_norm ? g.div(product, decoderNorms(g, w)) : product;

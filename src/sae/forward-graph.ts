@@ -5,16 +5,16 @@ import { ARCHITECTURES, parametersOf } from './registry.js';
 import { type ArchitectureName, type ForwardSettings, PLAIN } from './sae.js';
 import type { SaeFiles } from './saelens.js';
 
-/** What a forward pass needs to know of an SAE. */
+/** The settings of an SAE that its forward pass needs. */
 export interface ForwardForm {
   readonly architecture: ArchitectureName;
   readonly transcoder?: true;
   readonly skip?: true;
-  /** PLAIN where absent. */
+  /** PLAIN if absent. */
   readonly forward?: ForwardSettings;
 }
 
-/** Parameters of an SAE as they lie in its file, in float32; their names in the graph begin with `prefix`. */
+/** Parameters of an SAE read from its file, in float32; their names in the graph start with `prefix`. */
 export function storedParameters(g: GraphBuilder, sae: SaeFiles, prefix: string): ParameterValues {
   const w: ParameterValues = {};
   for (const name of parametersOf(sae)) {
@@ -33,12 +33,13 @@ export function forward(g: GraphBuilder, sae: ForwardForm, w: ParameterValues, x
     : { input: inner, p: g.matmul(inner, w.W_enc!) };
   const f = ARCHITECTURES[sae.architecture].encode(g, w, input, settings);
   const reconstruction = decodeFeatures(g, sae, w, f);
-  // SAELens brings the output of no transcoder back: it is of another hook. A skip connection reads x as it is.
+  // SAELens never denormalises the output of a transcoder, which belongs to another hook. A skip connection reads the
+  // original x.
   if (!sae.transcoder) return { f, xHat: restore(reconstruction) };
   return { f, xHat: sae.skip ? g.add(reconstruction, skipped(g, w, x)) : reconstruction };
 }
 
-/** What features f [tokens, d_sae] decode to, [tokens, d_out], before normalisation is undone or a skip connection added. */
+/** Decodes features f [tokens, d_sae] to [tokens, d_out], before denormalisation or a skip connection. */
 export function decodeFeatures(g: GraphBuilder, sae: ForwardForm, w: ParameterValues, f: Value): Value {
   return decode(g, w, sae.forward?.rescale_acts_by_decoder_norm ? g.div(f, decoderNorms(g, w)) : f);
 }
@@ -52,8 +53,8 @@ export function skipped(g: GraphBuilder, w: ParameterValues, x: Value): Value {
 const LAYER_NORM_EPSILON = 1e-5;
 
 /**
- * What the SAE sees of x [tokens, d_in], token by token, and how its output, or the difference of two outputs for one x,
- * is brought back, as SAELens computes `normalize_activations` (sae_lens/saes/sae.py, 6.54).
+ * The normalised x [tokens, d_in], token by token, and the function that denormalises its output, or the difference of
+ * two outputs for the same x, following SAELens's `normalize_activations` (sae_lens/saes/sae.py, 6.54).
  */
 export function normalized(
   g: GraphBuilder,
@@ -69,7 +70,7 @@ export function normalized(
     const restore = (xHat: Value) => g.div(xHat, factor);
     return { inner: g.mul(x, factor), restore, restoreStep: restore };
   }
-  // (x − μ) / (σ + ε), σ with d_in − 1; back without ε
+  // (x − μ) / (σ + ε), σ with d_in − 1; denormalised without ε
   const mean = g.op('ReduceMean', [x, g.ints(1)], { keepdims: 1 });
   const centred = g.sub(x, mean);
   const variance = g.div(g.reduceSumSquare(centred, [1], true), g.sub(dIn, g.scalar(1)));

@@ -19,7 +19,7 @@ import {
   type Sizes,
 } from './sae.js';
 
-/** Every architecture. A name without its descriptor does not compile. */
+/** Every architecture. A name without a descriptor does not compile. */
 export const ARCHITECTURES: Readonly<Record<ArchitectureName, Architecture>> = {
   gated,
   standard,
@@ -30,25 +30,25 @@ export const ARCHITECTURES: Readonly<Record<ArchitectureName, Architecture>> = {
   matryoshka,
 };
 
-/** The parameters of each, in the order of files. */
+/** The parameters of each, in file order. */
 export const PARAMETERS = Object.fromEntries(
   architectures.map((name) => [name, ARCHITECTURES[name].parameters]),
 ) as Readonly<Record<ArchitectureName, readonly ParameterName[]>>;
 
-/** The parameters of an SAE, in the order of files. */
+/** The parameters of an SAE, in file order. */
 export function parametersOf({ architecture, skip }: Pick<Sae, 'architecture' | 'skip'>): readonly ParameterName[] {
   return skip ? [...PARAMETERS[architecture], 'W_skip'] : PARAMETERS[architecture];
 }
 
-/** The descriptor of a name that a file says; undefined where it is not known here. */
+/** The descriptor of a name in a file; undefined if unknown. */
 export function architectureNamed(name: string): Architecture | undefined {
   return Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name as ArchitectureName] : undefined;
 }
 
-/** How an architecture is trained. @throws Error where it is not */
+/** How an architecture is trained. @throws Error if it cannot be trained */
 export function trainingOf(name: ArchitectureName): Training<unknown> {
   const { training } = ARCHITECTURES[name];
-  if (!training) throw new Error(`${name} SAEs are not trained here`);
+  if (!training) throw new Error(`${name} SAEs cannot be trained`);
   return training;
 }
 
@@ -61,7 +61,7 @@ export const trainable = architectures.filter((name) => {
 /** The flags of `train` that belong to one architecture, by their keys. */
 export const architectureFlags: ZodRawShape = Object.assign({}, ...trainable.map((name) => trainingOf(name).flags));
 
-/** Parameters that some architecture trains. */
+/** Parameters that at least one architecture trains. */
 export const trainableParameters = parameterNames.filter(
   (parameter) =>
     parameter === 'W_skip' ||
@@ -69,10 +69,10 @@ export const trainableParameters = parameterNames.filter(
 );
 
 /**
- * Random unit rows for the decoder, the encoder its transpose, zeros; and the architecture's own parameters.
+ * Random unit rows for the decoder, its transpose for the encoder, zeros; plus the architecture's own parameters.
  *
- * @param options of its training, where they decide any of it
- * @param drawn those rows and their transpose, where they are there
+ * @param options training options, if they matter
+ * @param drawn those rows and their transpose, if already drawn
  */
 export function initialise(
   architecture: ArchitectureName,

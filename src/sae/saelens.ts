@@ -34,46 +34,46 @@ import {
 import type { WrittenRecord } from './training-record.js';
 import { transcoderName, transcoderNames } from './transcoder-names.js';
 
-/** SAELens drops the metadata of files that do not say they are of version 6 or later. */
+/** SAELens drops the metadata of files that do not declare version 6 or later. */
 const SAELENS_FORMAT = '6.0.0';
 
-/** An SAE directory: its configuration, and where each parameter lies. */
+/** An SAE directory: its configuration, and the location of each parameter. */
 export interface SaeFiles extends Sizes {
   readonly directory: string;
   readonly architecture: ArchitectureName;
-  /** As Sae has it. */
+  /** As in Sae. */
   readonly transcoder?: true;
   readonly skip?: true;
-  /** PLAIN where absent. */
+  /** PLAIN if absent. */
   readonly forward?: ForwardSettings;
   readonly metadata: SaeMetadata;
   readonly tensors: Readonly<Partial<Record<ParameterName, TensorLocation>>>;
-  /** cfg.json as it is. */
+  /** The unmodified cfg.json. */
   readonly cfg: Record<string, unknown>;
 }
 
-/** Bytes of a cfg.json, at most. */
+/** Max bytes of a cfg.json. */
 const MOST_CFG = 2 ** 20;
 
-const AGAIN = 'cfg.json and weights must be of one SAE; save or download both again.';
+const AGAIN = 'cfg.json and weights must belong to the same SAE; save or download both again.';
 
-/** Names of the files of an SAE. */
+/** File names of an SAE. */
 export const CFG_FILE = 'cfg.json';
 export const WEIGHTS_FILE = 'sae_weights.safetensors';
 
 /**
- * Writes cfg.json and sae_weights.safetensors as SAELens reads them. cfg.json comes last: a directory with one holds a
- * whole SAE, and one without has no weights either: they go where it cannot be written.
+ * Writes cfg.json and sae_weights.safetensors in SAELens's format. cfg.json comes last: a directory that has one
+ * contains a complete SAE; if it cannot be written, the weights are removed, too.
  */
 export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata | WrittenMetadata): Promise<void> {
   const tensors = parametersOf(sae).map((name) => floatTensor(name, parameterShape(name, sae), sae.parameters[name]!));
   await saveTensors(directory, sae, tensors, metadata);
 }
 
-/** What cfg.json tells of an SAE. */
+/** The part of an SAE described by cfg.json. */
 export type SaeForm = Omit<Sae, 'parameters'>;
 
-/** The same, of parameters that need not be in memory together. */
+/** The same for parameters that need not be in memory together. */
 export async function saveTensors(
   directory: string,
   sae: SaeForm,
@@ -86,7 +86,7 @@ export async function saveTensors(
     await writeSafetensors(weights, tensors);
     await writeAside(join(directory, CFG_FILE), `${JSON.stringify(cfg, null, 2)}\n`);
   } catch (error) {
-    // Where cfg.json is in place, the SAE is whole.
+    // Once cfg.json is in place, the SAE is complete.
     const isWhole = error instanceof Unconfirmed && error.path !== weights;
     if (isWhole || error instanceof Displaced) throw error;
     await rm(weights, { force: true }).catch(() => {});
@@ -94,23 +94,23 @@ export async function saveTensors(
   }
 }
 
-/** What cfg.json says of an SAE. */
+/** The contents of cfg.json for an SAE. */
 export function cfgOf(sae: SaeForm, metadata: SaeMetadata | WrittenMetadata): Record<string, unknown> {
   const { saelens } = ARCHITECTURES[sae.architecture];
   const forward = sae.forward ?? PLAIN;
   const saved = saelens.savedAs ? ARCHITECTURES[saelens.savedAs.architecture].saelens : saelens;
   const training = saelens.savedAs && { training_architecture: saelens.savedAs.training };
   return {
-    // By this name alone SAELens takes it for what it is.
+    // SAELens identifies it only by this name.
     architecture: sae.transcoder ? transcoderName(sae) : saved.names[0],
     d_in: sae.dIn,
     ...((sae.transcoder || sae.dOut !== sae.dIn) && { d_out: sae.dOut }),
     d_sae: sae.dSae,
     dtype: 'float32',
     device: 'cpu',
-    // Of what is trained here, the scale is folded into the weights (convert.ts).
+    // For SAEs trained here, the scale is folded into the weights (convert.ts).
     ...forward,
-    // SAELens hands hook_z activations over by head unless it is told.
+    // SAELens passes hook_z activations split by head unless told otherwise.
     reshape_activations: !sae.transcoder && metadata.hook_name?.endsWith('.hook_z') ? 'hook_z' : 'none',
     metadata: { sae_lens_version: SAELENS_FORMAT, ...metadata, ...training },
   };
@@ -119,8 +119,8 @@ export function cfgOf(sae: SaeForm, metadata: SaeMetadata | WrittenMetadata): Re
 /**
  * Opens an SAE directory without reading its weights.
  *
- * @param taken what else than an SAE of one hook is meant
- * @throws Refusal when files are missing or broken, or say something we do not compute, or it is a transcoder
+ * @param taken kind of SAE accepted besides ordinary ones
+ * @throws Refusal if files are missing or damaged, require something unsupported, or belong to a transcoder
  */
 export async function openSae(directory: string, taken?: 'transcoder'): Promise<SaeFiles> {
   const path = join(directory, CFG_FILE);
@@ -128,7 +128,7 @@ export async function openSae(directory: string, taken?: 'transcoder'): Promise<
     path,
     [
       `${directory} is not an SAE directory (it has no ${CFG_FILE}).`,
-      'Name a directory that `sae-pipe train` finished, or a SAELens one.',
+      'Give a directory that `sae-pipe train` finished, or a SAELens one.',
       'sae/not-an-sae',
     ],
     AGAIN,
@@ -158,7 +158,7 @@ export async function openSae(directory: string, taken?: 'transcoder'): Promise<
     if (!isWeightDType(tensor.dtype)) {
       throw new Refusal(
         `${weights}: ${name} is ${tensor.dtype}; supported are F32, F16 and BF16.`,
-        'Save the SAE in one of these.',
+        'Save the SAE in one of these types.',
         'sae/wrong-dtype',
       );
     }
@@ -183,13 +183,13 @@ export async function openSae(directory: string, taken?: 'transcoder'): Promise<
 function notOfOneHook(directory: string, { hook_name: from, hook_name_out: to }: SaeMetadata): Refusal {
   const hooks = from === undefined || to === undefined ? '' : ` from ${from} to ${to}`;
   return new Refusal(
-    `${directory} is a transcoder${hooks}, which this command does not take.`,
-    'Name an SAE that reconstructs the hook it reads.',
+    `${directory} is a transcoder${hooks}, which this command does not accept.`,
+    'Give an SAE that reconstructs the hook it reads.',
     'sae/transcoder',
   );
 }
 
-/** SAELens before 6 could fine-tune a factor on f; SAELens 6 opens such a file only where every factor is 1. */
+/** SAELens before 6 could fine-tune a factor on f; SAELens 6 only opens such a file if every factor is 1. */
 async function checkScalingFactor(path: string, tensor: TensorLocation | undefined): Promise<void> {
   if (!tensor || (await readFloats(tensor, 'scaling_factor')).every((factor) => factor === 1)) return;
   throw new Refusal(
@@ -202,7 +202,7 @@ async function checkScalingFactor(path: string, tensor: TensorLocation | undefin
 /**
  * Reads the parameters of an SAE, as float32.
  *
- * @throws Refusal where one is NaN or infinite
+ * @throws Refusal if one is NaN or infinite
  */
 export async function readSae(files: SaeFiles): Promise<Sae> {
   const parameters: Parameters = {};
@@ -217,7 +217,7 @@ export async function readSae(files: SaeFiles): Promise<Sae> {
   return { architecture, ...kind, dIn, dOut, dSae, forward, parameters };
 }
 
-/** What a cfg.json says. */
+/** The contents of a cfg.json. */
 export interface SaeCfg extends Sizes {
   readonly architecture: ArchitectureName;
   readonly transcoder?: true;
@@ -230,34 +230,34 @@ const OTHER_CFG = 'Use the cfg.json that came with the weights, or train the SAE
 
 const NORMALIZATIONS = ['none', 'constant_norm_rescale', 'layer_norm'] as const;
 
-/** SAELens writes null where it has nothing to say. */
+/** SAELens writes null for missing values. */
 const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
 
 const metadataKeys = {
   model_name: optional(z.string()),
   model_fingerprint: optional(z.string()),
   hook_name: optional(z.string()),
-  /** Of a transcoder: the hook that it reconstructs. */
+  /** For a transcoder: the hook it reconstructs. */
   hook_name_out: optional(z.string()),
-  /** Of an SAE that is saved as another than it was trained as. */
+  /** For an SAE saved as another architecture than it was trained as. */
   training_architecture: optional(z.string()),
   context_size: optional(z.number().int().min(2)),
   prepend_bos: optional(z.boolean()),
-  /** Positions with a norm above the first times the second were left out of training. */
+  /** Positions with a norm above multiple × median were left out of training. */
   max_activation_norm_multiple: optional(z.number().min(1)),
   median_activation_norm: optional(z.number().positive()),
-  /** Whether, or which, special tokens other than BOS it was not trained on. */
+  /** Whether special tokens other than BOS were left out of training, or which. */
   exclude_special_tokens: optional(z.union([z.boolean(), z.array(z.number().int().nonnegative()).readonly()])),
-  /** Roles of conversations that it was trained on, where not all. */
+  /** Conversation roles that it was trained on, if not all. */
   chat_roles: optional(z.array(z.string()).readonly()),
 };
 const metadataSchema = z.looseObject(metadataKeys);
 
-/** What cfg.json tells in addition to the shapes; `sae_pipe` is read by trainingRecordOf. */
+/** Information in cfg.json besides the shapes; `sae_pipe` is read by trainingRecordOf. */
 export type SaeMetadata = Readonly<Partial<z.output<typeof metadataSchema>>>;
-/** The same as training writes it. */
+/** The same, as written by training. */
 export type WrittenMetadata = Readonly<EveryKey<z.input<z.ZodObject<typeof metadataKeys>>>> & {
-  /** SAELens has it for SAEs of one head. */
+  /** Used by SAELens for SAEs of a single head. */
   readonly hook_head_index: null;
   readonly sae_pipe: WrittenRecord;
 };
@@ -277,10 +277,10 @@ type Json = Record<string, unknown>;
 const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null;
 
 /**
- * Reads the content of a cfg.json of SAELens 6, or of an older one as SAELens 6 does.
+ * Reads the contents of a cfg.json of SAELens 6, or of an older one as SAELens 6 does.
  *
  * @param path the file, for messages
- * @throws Refusal naming what is broken, or what we do not compute
+ * @throws Refusal naming what is invalid or unsupported
  */
 export function readCfg(json: unknown, path: string): SaeCfg {
   const cfg = checkJson(cfgSchema, isObject(json) ? modernised(json, path) : json, path, OTHER_CFG);
@@ -300,7 +300,7 @@ export function readCfg(json: unknown, path: string): SaeCfg {
   const skip = said === transcoderName({ architecture: found, skip: true });
   const architecture = trainedAs(found, cfg.metadata.training_architecture);
   checkWidths(cfg, transcoder, path);
-  // Activations at hook_z are flat here, as SAELens makes them of its heads.
+  // Activations at hook_z are flat here, which SAELens gets by reshaping its heads.
   among('reshape_activations', ['none', 'hook_z']);
   const plain = { apply_b_dec_to_input, normalize_activations: among('normalize_activations', NORMALIZATIONS) };
   return {
@@ -315,7 +315,7 @@ export function readCfg(json: unknown, path: string): SaeCfg {
   };
 }
 
-/** The architecture that an SAE was trained as, where it is one that is saved as another. */
+/** The architecture an SAE was trained as, if it is saved as another one. */
 function trainedAs(saved: ArchitectureName, training: string | undefined): ArchitectureName {
   const trained = architectures.find((name) => {
     const { savedAs } = ARCHITECTURES[name].saelens;
@@ -324,7 +324,10 @@ function trainedAs(saved: ArchitectureName, training: string | undefined): Archi
   return trained ?? saved;
 }
 
-/** @throws Refusal where a transcoder's keys and its name do not go together: SAELens then computes something else, or nothing */
+/**
+ * @throws Refusal if a transcoder's keys and its name contradict each other: SAELens would compute something else, or
+ * fail
+ */
 function checkWidths(
   { architecture, d_in, d_out, apply_b_dec_to_input }: z.infer<typeof cfgSchema>,
   transcoder: boolean,
@@ -332,11 +335,11 @@ function checkWidths(
 ): void {
   const wrong = (what: string) => new Refusal(`${path}: ${what}.`, OTHER_CFG, 'sae/unsupported-cfg');
   if (!transcoder && d_out !== undefined && d_out !== d_in) {
-    throw wrong(`d_out is ${d_out} and d_in ${d_in}, where a ${architecture} SAE has one width`);
+    throw wrong(`d_out is ${d_out} and d_in ${d_in}, but a ${architecture} SAE must have equal widths`);
   }
-  if (transcoder && d_out === undefined) throw wrong('d_out is missing, which a transcoder has');
+  if (transcoder && d_out === undefined) throw wrong('d_out is missing, which a transcoder requires');
   if (transcoder && apply_b_dec_to_input) {
-    throw wrong('apply_b_dec_to_input is not false, and the b_dec of a transcoder is of its target');
+    throw wrong('apply_b_dec_to_input must be false: the b_dec of a transcoder belongs to its target');
   }
 }
 
@@ -344,10 +347,10 @@ const CFG_REMEDY: Record<string, string> = {
   normalize_activations: 'Fold the normalisation into the weights with SAELens, and save the SAE again.',
 };
 
-/** Keys that stood next to the shapes before SAELens 6, and in its metadata since. */
+/** Keys at the top level before SAELens 6, and in its metadata since. */
 const MOVED = ['model_name', 'hook_name', 'context_size', 'prepend_bos'] as const;
 
-/** A cfg.json written before SAELens 6 in the keys of SAELens 6 (its `handle_pre_6_0_config`). */
+/** Converts a cfg.json from before SAELens 6 to its keys (its `handle_pre_6_0_config`). */
 function modernised(cfg: Json, path: string): Json {
   const metadata = isObject(cfg.metadata) ? cfg.metadata : {};
   const version = cfg.sae_lens_version ?? metadata.sae_lens_version;
@@ -372,17 +375,17 @@ function modernised(cfg: Json, path: string): Json {
     // ReLU is the activation of every other architecture, too.
     architecture: activation === 'relu' ? (cfg.architecture ?? architecture) : architecture,
     ...(k === undefined ? {} : { k }),
-    // It was a boolean: false, or the factor that makes the mean norm √d_in.
+    // It was a boolean: false, or scaling to a mean norm of √d_in.
     normalize_activations: norm === true ? 'expected_average_only_in' : norm || 'none',
     metadata: { prepend_bos: true, ...moved, ...metadata },
   };
 }
 
-/** Bytes that are read and checked at once. */
+/** Bytes read and checked at a time. */
 const PIECE = 2 ** 26;
 
 /**
- * Looks at every weight of an SAE, in pieces: graphs read them from the file by themselves, and ReLU may hide a NaN.
+ * Checks every weight of an SAE, in chunks: graphs read them directly from the file, and ReLU may hide a NaN.
  *
  * @throws Refusal naming the first that is NaN or infinite
  */
@@ -395,18 +398,18 @@ export async function checkFiniteWeights({ tensors }: SaeFiles): Promise<void> {
   }
 }
 
-/** @throws Refusal where a value is NaN or infinite */
+/** @throws Refusal if a value is NaN or infinite */
 function checkFinite(values: Float32Array, name: string, { path }: TensorLocation): void {
   const at = firstNotFinite(values, 'float32');
   if (at < 0) return;
   throw new Refusal(
-    `${path} holds ${values[at]} in ${name}.`,
-    'The SAE is damaged: take another, or train it again.',
+    `${path} contains ${values[at]} in ${name}.`,
+    'The SAE is damaged: use another, or train it again.',
     'sae/not-finite',
   );
 }
 
-/** SHA-256 of an SAE's cfg.json and sae_weights.safetensors, one after the other. */
+/** SHA-256 of an SAE's cfg.json followed by its sae_weights.safetensors. */
 async function hashSae(directory: string): Promise<string> {
   const hash = createHash('sha256');
   for (const file of [CFG_FILE, WEIGHTS_FILE]) {
@@ -415,12 +418,12 @@ async function hashSae(directory: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** An SAE that is read more than once, and must be the same each time: `unchanged.digest` is its hash. */
+/** An SAE that is read several times, and must not change: `unchanged.digest` is its hash. */
 export async function openSameSae(
   directory: string,
   taken?: 'transcoder',
 ): Promise<{ files: SaeFiles; unchanged: Unchanged }> {
-  // First the headers: what is not an SAE may be a file without end.
+  // Headers first: something that is not an SAE may be a file without end.
   let files = await openSae(directory, taken);
   const paths = [CFG_FILE, WEIGHTS_FILE].map((name) => join(directory, name));
   const unchanged = await Unchanged.of(directory, paths, async () => {
@@ -431,9 +434,9 @@ export async function openSameSae(
 }
 
 /**
- * @param now the model in use, and what to call it
- * @param remedy what to do where it is another one
- * @throws Refusal where the SAE records another model, or records it by a fingerprint that cannot be compared
+ * @param now the model in use, and its name in messages
+ * @param remedy what to do if it is a different one
+ * @throws Refusal if the SAE records another model, or a fingerprint that cannot be compared
  */
 export function checkModelOf(
   path: string,
@@ -452,7 +455,7 @@ export function checkModelOf(
   }
   if (found === 'incomparable') {
     throw new Refusal(
-      `${path} was trained on ${name}, whose fingerprint is of another version of sae-pipe and cannot be compared with that of ${now.label}.`,
+      `${path} was trained on ${name}, whose fingerprint was made by another version of sae-pipe and cannot be compared with that of ${now.label}.`,
       'Give --any-model if you know that it is the same model, or train the SAE again.',
       'sae/other-fingerprint',
     );

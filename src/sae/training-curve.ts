@@ -7,22 +7,22 @@ import { Refusal } from '../errors/refusal.js';
 /** Name of the training curve next to the SAE. */
 export const METRICS_FILE = 'metrics.jsonl';
 
-/** Nothing that is measured is larger, or as small and not 0: axes over the whole range of doubles overflow. */
+/** No measured value is larger, or smaller and nonzero: axes spanning the entire range of doubles overflow. */
 export const RANGE = 1e100;
 
 const count = z.int().nonnegative();
 
-/** A value that is null in the file where it is not known, since JSON has no NaN; NaN once it is read. */
+/** A value that is null in the file if unknown, since JSON has no NaN; NaN once read. */
 const measured = z
   .number()
-  .refine((value) => Math.abs(value) < RANGE, 'no measured value')
+  .refine((value) => Math.abs(value) < RANGE, 'not a plausible value')
   .nullable()
-  // A tiny --lr or --l1 is one that trains nothing.
+  // A smaller --lr or --l1 would train nothing.
   .transform((value) => (value === null ? Number.NaN : Math.abs(value) > 1 / RANGE ? value : 0));
 
 /**
- * One line of metrics.jsonl. Values are means over the steps since the line before, except dead_fraction (as it stood
- * at `step`), lr and lambda (of `step`).
+ * One line of metrics.jsonl. Values are means over the steps since the previous line, except dead_fraction, lr and
+ * lambda (values at `step`).
  */
 export const metricsLine = z.object({
   /** Steps done. */
@@ -40,36 +40,36 @@ export const metricsLine = z.object({
   /** Mean number of active features. */
   l0: measured,
   /**
-   * 1 − Σ|x − x̂|² / Σ|x − x̄|²; null where the activations of each batch are all alike (batches of one), or so large
-   * that no float32 holds their variance.
+   * 1 − Σ|x − x̂|² / Σ|x − x̄|²; null if the activations of each batch are all equal (batches of one), or their
+   * variance overflows float32.
    */
   explained_variance: measured,
-  /** Share of features that fired on none of the last dead-window activations; null while the run has seen fewer. */
+  /** Share of features that did not fire on the last dead-window activations; null until the run has seen that many. */
   dead_fraction: measured,
   lr: measured,
-  /** λ of `step`, where it is adjusted to --l0; in the engines' convention. */
+  /** λ at `step`, if it is adjusted to --l0; in the engines' convention. */
   lambda: measured.optional(),
-  /** Dead features resampled since the line before, where there were any. */
+  /** Dead features resampled since the previous line, if any. */
   resampled: count.optional(),
-  /** Activations per second since the line before. */
+  /** Activations per second since the previous line. */
   tokens_per_second: measured,
 });
 
-/** A line as it is written: null where a value is not known. */
+/** A line as written: null for unknown values. */
 export type MetricsLine = EveryKey<z.input<typeof metricsLine>>;
-/** A line as it is read: NaN where a value is not known. */
+/** A line as read: NaN for unknown values. */
 export type MetricsRecord = z.output<typeof metricsLine>;
 
-/** Bytes of a curve, at most: a million lines. */
+/** Max bytes of a curve: a million lines. */
 const MOST_CURVE = 2 ** 28;
-/** Bytes of a line, at most; ours have 300. */
+/** Max bytes of a line; ours have 300. */
 const MOST_LINE = 2 ** 14;
 
 /**
- * Reads a metrics.jsonl. An SAE may be a stranger's, and its curve a link to any file, so nothing of the file is kept but
- * numbers under the keys that training writes. A torn last line is left out: a run that was killed leaves one.
+ * Reads a metrics.jsonl. An SAE may be a stranger's, and its curve a link to any file, so only numbers under the keys
+ * written by training are kept. A torn last line, left by a killed run, is dropped.
  *
- * @throws Refusal where it is not such a curve, naming the line
+ * @throws Refusal if it is not such a curve, naming the line
  */
 export async function readCurve(path: string): Promise<MetricsRecord[]> {
   const curve: MetricsRecord[] = [];
@@ -78,10 +78,9 @@ export async function readCurve(path: string): Promise<MetricsRecord[]> {
 }
 
 /**
- * The lines of a metrics.jsonl written anew, byte for byte those that training wrote.
+ * Re-serialises the lines of a metrics.jsonl, byte-identical to those training wrote.
  *
- * @param steps of the SAE, where they are known: while it is trained further its curve is longer, and it is not of those
- *   steps yet
+ * @param steps of the SAE, if known: while it is being trained further, its curve is longer than the SAE's own steps
  * @throws Refusal as readCurve does
  */
 export async function copiedCurve(path: string, steps = Number.POSITIVE_INFINITY): Promise<string> {
@@ -118,8 +117,8 @@ async function* recordsOf(path: string): AsyncGenerator<{ record: MetricsRecord;
 
 function notACurve(path: string, line: number, why: string): Refusal {
   return new Refusal(
-    `${path}, line ${line}, is not a line that training writes (${why}).`,
-    'Restore or remove the curve that training wrote.',
+    `${path}, line ${line}, is not a valid line of a training curve (${why}).`,
+    'Restore the original curve, or remove the file.',
     'sae/broken-curve',
   );
 }
@@ -132,7 +131,7 @@ function parsedOrUndefined(text: string): unknown {
   }
 }
 
-/** The lines of a file of bounded size; the last has no newline at its end where `ended` is false. */
+/** The lines of a file of bounded size; `ended` is false if the last has no newline. */
 async function* linesOf(path: string): AsyncGenerator<{ text: string; ended: boolean }> {
   let [rest, bytes, number] = ['', 0, 1];
   const decoder = new TextDecoder();

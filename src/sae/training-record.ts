@@ -2,64 +2,64 @@ import { z } from 'zod';
 import type { EveryKey } from '../disk/json.js';
 import { metricsLine } from './training-curve.js';
 
-/** Undefined where the key is missing or holds something else: the file may be a stranger's. */
+/** Undefined if the key is missing or invalid: the file may be a stranger's. */
 const known = <T extends z.ZodType>(schema: T) => schema.optional().catch(undefined);
 
 /** The last line of a training curve, without its speed. */
 const finalFigures = metricsLine.omit({ tokens_per_second: true });
 
-/** Which documents of a corpus were read; every one where the key that holds it is missing. */
+/** Which documents of a corpus were read; all if its key is missing. */
 export const documentsSchema = z.object({
-  /** Documents at the beginning that were passed over. */
+  /** Documents skipped at the beginning. */
   skip: z.int().positive().optional(),
-  /** Documents that were taken from there, at most. */
+  /** Max documents read from there. */
   most: z.int().positive().optional(),
-  /** Share of documents, in words ("1%"), that is held out. */
+  /** Share of documents held out, as text ("1%"). */
   holdout: z.string().max(32).optional(),
-  /** Were those that are held out the ones that were read? Else the others were. */
+  /** Were the held-out documents read? Otherwise the others were. */
   held_out: z.literal(true).optional(),
-  /** Documents of the buffer that they were drawn from, where they were shuffled. */
+  /** Size of the shuffle buffer in documents, if shuffled. */
   shuffle: z.int().positive().optional(),
-  /** The corpora, where there were several, each with its weight; what is above counts in each by itself. */
+  /** The corpora and their weights, if there were several; the settings above apply to each separately. */
   mixture: z
     .object({
       sources: z.array(z.object({ corpus: z.string(), weight: z.number().positive() })),
-      /** Did the text end with the first corpus that ended? */
+      /** Did the text end with the first exhausted corpus? */
       stop: z.literal('first').optional(),
     })
     .optional(),
 });
 
-/** How conversations were read as text, where they were. */
+/** How conversations were rendered as text, if they were. */
 export const chatSchema = z.object({
   /** Key or column of the messages. */
   field: z.string(),
-  /** Whose tokens have rows; everybody's where it is not said. */
+  /** Roles whose tokens have rows; all if absent. */
   roles: z.array(z.string()).optional(),
-  /** How these were told apart: by what the template marks as generated, or by renderings of a conversation's beginnings. */
+  /** How roles were identified: by what the template marks as generated, or by rendering prefixes of a conversation. */
   spans: z.enum(['generation', 'prefixes']).optional(),
-  /** Of the chat template, and of the names that it has for tokens. */
+  /** SHA-256 of the chat template and its token names. */
   template_sha256: z.string(),
 });
 
-/** What a harvest read of each corpus (corpus/read-tally.ts). */
+/** What a harvest read from each corpus (corpus/read-tally.ts). */
 export const corporaReadSchema = z.array(
   z.object({
     corpus: z.string(),
-    /** Documents that have a token in it. */
+    /** Documents with at least one token in it. */
     documents: z.int().nonnegative(),
-    /** BOS that was put in front not counted. */
+    /** Excluding prepended BOS. */
     tokens: z.int().nonnegative(),
-    /** Documents that are the same as an earlier one, whatever corpus that is of. */
+    /** Documents equal to an earlier one, in any corpus. */
     duplicates: z.int().nonnegative(),
-    /** Documents of which it has a beginning only. */
+    /** Documents included only in part. */
     truncated: z.int().nonnegative(),
   }),
 );
 
 /**
- * Of activations that pass once, the text that they were made of: what was read by the time that `rows` had come. Of a
- * corpus that was read again, `corpora` adds up its readings.
+ * For activations that can be read only once: the text they were made from, up to row `rows`. For a corpus that was
+ * read repeatedly, `corpora` adds up all passes.
  */
 export const textRead = z.object({
   rows: z.int().nonnegative(),
@@ -67,51 +67,54 @@ export const textRead = z.object({
   corpora: corporaReadSchema.optional(),
 });
 
-/** Of the record: what came out of the run. */
+/** The results in the record. */
 const results = {
   /** Activations seen. */
   tokens: known(z.number()),
-  /** Factor on the activations while training. */
+  /** Factor on the activations during training. */
   activation_scale: known(z.number()),
   /** Factor on a target that is not the input. */
   target_scale: known(z.number()),
-  /** λ next to sums of squared errors of scaled activations, whatever convention l1 is in; null without a penalty. Where it is adjusted, what it was in the end, and null before. */
+  /**
+   * λ relative to sums of squared errors of scaled activations, whatever the convention of l1; null without a penalty.
+   * If adjusted, its final value, and null before.
+   */
   lambda: known(z.number().nullable()),
-  /** Rows that were left out of batches for their norm, of --max-activation-norm-multiple. */
+  /** Rows left out of batches because of their norm (--max-activation-norm-multiple). */
   left_out: known(z.number()),
-  /** Of --init-subspace: directions in which features began; all where a side has none. */
+  /** With --init-subspace: number of initial directions of features; a side is absent if all were used. */
   subspace: known(z.object({ input: z.number().optional(), target: z.number().optional() })),
   text: known(textRead),
-  /** Empty while the run is under way. */
+  /** Empty while the run is unfinished. */
   final: known(z.union([finalFigures, z.strictObject({}).transform((): undefined => undefined)])),
 };
 
 /**
- * How an SAE was trained: `metadata.sae_pipe` of its cfg.json, `sae_pipe` of run.json, and without results the settings
- * of a checkpoint. Every flag of `train` that decides the result is in it (config/run-file.ts); named here is what is
- * read by its name, everything else stays as it is.
+ * How an SAE was trained: `metadata.sae_pipe` in its cfg.json, `sae_pipe` in run.json, and, without results, the
+ * settings in a checkpoint. Contains every flag of `train` that determines the result (config/run-file.ts); keys used
+ * by name are declared here, all others are kept as they are.
  */
 export const trainingRecord = z.looseObject({
   arch: known(z.string()),
   ablate: known(z.array(z.string())),
-  /** Null where all parameters are trained. */
+  /** Null if all parameters are trained. */
   train: known(z.array(z.string()).nullable()),
   d_sae: known(z.number()),
   l1: known(z.number().nullable()),
-  /** That λ is adjusted to, or a loss aims at. */
+  /** Target for adjusting λ, or of a loss. */
   l0: known(z.number()),
   steps: known(z.number()),
   lr_decay: known(z.string()),
   start: known(z.string()),
   init: known(z.string().nullable()),
-  /** Of the SAE of --init: another one at the same place is another start. */
+  /** Hash of the --init SAE: a different one at the same path is a different start. */
   init_sha256: known(z.string()),
   activations: known(
     z.looseObject({
-      /** Its fingerprint. */
+      /** The model's fingerprint. */
       model: z.string(),
       hook: z.string(),
-      /** Of a target that is not the input. */
+      /** For a target that is not the input. */
       hook_out: z.string().optional(),
       rows: z.number(),
       corpus: z.string(),
@@ -119,27 +122,27 @@ export const trainingRecord = z.looseObject({
       read: known(corporaReadSchema),
       chat: known(chatSchema),
       dtype: z.string(),
-      /** Of what is in the store, or decides what comes. */
+      /** Properties of the store, or settings that determine the activations. */
       sha256: z.string(),
     }),
   ),
-  /** Commands that trained it further: from which step, and how many steps the run was to have before. */
+  /** Commands that trained it further: from which step, and the previous total of steps. */
   trained_further: known(z.array(z.object({ from: z.number(), of: z.number() }))),
   ...results,
 });
 export type TrainingRecord = Readonly<z.output<typeof trainingRecord>>;
-/** A record as it is written; results come last. */
+/** A record as written; results come last. */
 export type WrittenRecord = Readonly<z.input<typeof trainingRecord>>;
 export type WrittenResults = Readonly<EveryKey<z.input<z.ZodObject<typeof results>>>>;
 
-/** What run.json, and cfg.json under `metadata`, tell anyone who shows a run. */
+/** The information in run.json, and in cfg.json under `metadata`, for displaying a run. */
 export const runMetadata = z.object({
   model_name: known(z.string().nullable()),
   hook_name: known(z.string().nullable()),
   sae_pipe: known(trainingRecord),
 });
 
-/** The record of an SAE that was trained here; empty where its cfg.json has none. */
+/** The record of an SAE trained here; empty if its cfg.json has none. */
 export function trainingRecordOf(cfg: Readonly<Record<string, unknown>>): TrainingRecord {
   return runMetadata.safeParse(cfg.metadata).data?.sae_pipe ?? {};
 }

@@ -1,7 +1,7 @@
 import { ARCHITECTURES } from './registry.js';
 import type { ArchitectureName, Sae } from './sae.js';
 
-/** How cfg.json calls a transcoder, with or without a skip connection; SAELens's name where it has one. */
+/** Name of a transcoder in cfg.json, with or without a skip connection; SAELens's name if it has one. */
 export function transcoderName({ architecture, skip }: Pick<Sae, 'architecture' | 'skip'>): string {
   const { savedAs } = ARCHITECTURES[architecture].saelens;
   const { names, transcoderPrefix = `${names[0]}_` } = ARCHITECTURES[savedAs?.architecture ?? architecture].saelens;

@@ -5,13 +5,13 @@ import { writeAside } from '../disk/output-file.js';
 import { formatBytes } from '../disk/space.js';
 import { Refusal } from '../errors/refusal.js';
 
-/** Where one tensor lies in its file. */
+/** Location of a tensor in its file. */
 export interface TensorLocation {
-  /** Absolute, symbolic links resolved: ONNX Runtime follows none. */
+  /** Absolute path with symbolic links resolved: ONNX Runtime does not follow links. */
   readonly path: string;
   readonly dtype: SafetensorsDType;
   readonly shape: readonly number[];
-  /** Bytes from the start of the file. */
+  /** Byte offset from the start of the file. */
   readonly offset: number;
   readonly length: number;
 }
@@ -22,8 +22,8 @@ interface SafetensorsHeader {
 }
 
 /**
- * Bytes of JSON, at most. The format allows 100 MB, a million tensors, whose objects would take more memory than a
- * process may have; checkpoints with tens of thousands of tensors stay below this.
+ * Max bytes of JSON. The format allows 100 MB, a million tensors, whose objects could exceed a process's memory;
+ * checkpoints with tens of thousands of tensors stay below this limit.
  */
 const HEADER_LIMIT = 2 ** 22;
 
@@ -31,23 +31,23 @@ type Broken = (what: string) => never;
 
 /**
  * Reads the header of a safetensors file: 8 bytes little-endian header length, that many bytes of JSON, then the data.
- * Offsets are checked against shapes, the file's size and one another, so that later reads need no checks. What Hugging
- * Face's reader refuses is refused here: tensors must fill the data without holes, and nothing may follow them.
+ * Offsets are checked against shapes, the file's size and each other, so that later reads need no checks. Files refused
+ * by Hugging Face's reader are also refused here: tensors must fill the data without gaps, and nothing may follow them.
  *
- * @throws Refusal when the file is missing, truncated or not what its header says
+ * @throws Refusal if the file is missing, truncated or inconsistent with its header
  */
 export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
   const file = await openRegular(path, 'A .safetensors file belongs there.');
   if (!file) {
     throw new Refusal(
-      `There is no file ${path}.`,
+      `${path} does not exist.`,
       'Check the path; a checkpoint needs its .safetensors file.',
       'safetensors/no-file',
     );
   }
   const broken: Broken = (what) => {
     throw new Refusal(
-      `${path} is not a whole safetensors file: ${what}.`,
+      `${path} is not a complete safetensors file: ${what}.`,
       'Download or save the file again.',
       'safetensors/broken',
     );
@@ -75,17 +75,17 @@ async function readHeaderBytes({ path, handle, size }: RegularFile, broken: Brok
   if (length > BigInt(size - 8)) return broken(`its header claims ${length} bytes of ${size - 8}`);
   if (length > BigInt(HEADER_LIMIT)) {
     throw new Refusal(
-      `${path} has a header of ${formatBytes(Number(length))}, and at most ${formatBytes(HEADER_LIMIT)} are read.`,
+      `${path} has a header of ${formatBytes(Number(length))}, but at most ${formatBytes(HEADER_LIMIT)} are supported.`,
       'Check that it is a checkpoint; one with this many tensors must be saved in shards.',
       'safetensors/header-too-large',
     );
   }
   const header = Buffer.alloc(Number(length));
   const { bytesRead } = await handle.read(header, 0, header.length, 8);
-  return bytesRead === header.length ? header : broken('it became shorter while it was read');
+  return bytesRead === header.length ? header : broken('it was truncated while being read');
 }
 
-/** What the JSON says, tensors by name. */
+/** The parsed JSON header, tensors by name. */
 function parsedHeader(header: Buffer, broken: Broken) {
   let text: string;
   try {
@@ -99,7 +99,7 @@ function parsedHeader(header: Buffer, broken: Broken) {
   } catch {
     return broken('its header is not a JSON object');
   }
-  // Not by a schema: of a hundred thousand keys, zod takes ten seconds.
+  // Without a schema: zod takes ten seconds for a hundred thousand keys.
   if (!isJsonObject(json)) return broken('its header is not a JSON object');
   const { __metadata__: metadata } = json;
   if (metadata != null && !isTexts(metadata)) return broken('its __metadata__ is not a map of strings');
@@ -144,12 +144,12 @@ function locationOf(
   const length = tensorBytes(dtype, shape);
   const [begin, end] = data_offsets;
   if (Number.isNaN(length)) return broken(`tensor ${name} has a shape of no whole number of bytes`);
-  if (end - begin !== length) broken(`tensor ${name} spans ${end - begin} bytes where its shape needs ${length}`);
+  if (end - begin !== length) broken(`tensor ${name} spans ${end - begin} bytes, but its shape needs ${length}`);
   if (dataStart + end > size) broken(`tensor ${name} ends at byte ${dataStart + end} of a file of ${size}`);
   return { path, dtype, shape, offset: dataStart + begin, length };
 }
 
-/** Tensors in the order of their bytes begin where the one before ends, and the last one ends where the file does. */
+/** Checks that tensors, sorted by offset, are contiguous, and that the last one ends where the file does. */
 function checkCovered(
   tensors: ReadonlyMap<string, TensorLocation>,
   { dataStart, size }: DataPlace,
@@ -169,8 +169,8 @@ function checkCovered(
 }
 
 /**
- * Bits of an element of every type that the format has (safetensors 0.8). Types that we do not compute with are known so
- * that a file may hold them: a tensor is refused when it is needed, not when it is passed over.
+ * Bits per element for every type of the format (safetensors 0.8). Unsupported types are included, since a file may
+ * contain them: a tensor is refused when needed, not when skipped.
  */
 const SAFETENSORS_BITS = {
   BOOL: 8,
@@ -202,7 +202,7 @@ function isSafetensorsDType(name: string): name is SafetensorsDType {
   return Object.hasOwn(SAFETENSORS_BITS, name);
 }
 
-/** Bytes that a tensor takes; NaN where its bits do not fill bytes, or a product is beyond exact integers. */
+/** Bytes of a tensor; NaN if its bits do not fill bytes, or a product exceeds exact integers. */
 function tensorBytes(dtype: SafetensorsDType, shape: readonly number[]): number {
   let bits: number = SAFETENSORS_BITS[dtype];
   for (const dim of shape) {
@@ -219,12 +219,15 @@ export interface TensorToWrite {
   readonly bytes: Uint8Array;
 }
 
-/** A tensor whose bytes come when it is its turn, so that only one need be in memory. */
+/** A tensor whose bytes are read when it is written, so that only one is in memory at a time. */
 export interface DeferredTensor extends Omit<TensorToWrite, 'bytes'> {
   readonly read: () => Promise<Uint8Array>;
 }
 
-/** Header of a file of these tensors, padded with spaces to 8 bytes as the format's own writer does, after its length. */
+/**
+ * Header of a file with these tensors, preceded by its length, padded with spaces to 8 bytes like the format's own
+ * writer.
+ */
 function headerOf(
   tensors: readonly (TensorToWrite | DeferredTensor)[],
   metadata: Record<string, string>,
@@ -245,14 +248,13 @@ function headerOf(
   return [length, padded];
 }
 
-/** The bytes of a small safetensors file, as `writeSafetensors` writes them. */
+/** The bytes of a small safetensors file, as written by `writeSafetensors`. */
 export function encodeSafetensors(tensors: readonly TensorToWrite[]): Buffer {
   return Buffer.concat([...headerOf(tensors, {}), ...tensors.map(({ bytes }) => bytes)]);
 }
 
 /**
- * Writes a safetensors file. Tensors lie in the order given, so that equal contents make equal bytes. The file appears
- * whole or not at all.
+ * Writes a safetensors file atomically. Tensors are stored in the given order, so that equal contents give equal bytes.
  */
 export async function writeSafetensors(
   path: string,

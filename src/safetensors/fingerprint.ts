@@ -3,25 +3,28 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { refusedRead } from '../disk/input-file.js';
 import type { TensorLocation } from './file.js';
 
-/** Of the rule below. Fingerprints of different versions cannot be compared; those without a number are of version 1. */
+/**
+ * Version of the rule below. Fingerprints of different versions cannot be compared; those without a number are version
+ * 1.
+ */
 const FINGERPRINT_VERSION = 2;
 
-/** Tensors of at most this many bytes are hashed whole: all norms, and everything of a small model. */
+/** Tensors up to this many bytes are hashed completely: all norms, and everything in a small model. */
 const WHOLE = 2 ** 22;
-/** Of a larger one, SAMPLE bytes at every multiple of STRIDE, and its last SAMPLE. */
+/** For a larger one, SAMPLE bytes at every multiple of STRIDE, and its last SAMPLE bytes. */
 const STRIDE = 2 ** 20;
 const SAMPLE = 4096;
-/** Samples that are read together. */
+/** Samples read at a time. */
 const AT_A_TIME = 64;
 
 /**
- * Identity of a model, i.e. of the function from tokens to activations and logits: SHA-256 over what of config.json
- * shapes the function, and over name, type, shape and samples of every tensor of the language model, by name. It does not
- * depend on where the model lies, on how it is cut into files, or on tensors that are not used. Nothing larger than
- * STRIDE can differ unnoticed; hashing 17 GB whole would take a minute of every command. The tokenizer is left out: the
- * tokens themselves are hashed wherever a text must be the same.
+ * Identity of a model, that is, of the function from tokens to activations and logits: SHA-256 over the settings in
+ * config.json that affect it, and over name, type, shape and samples of every tensor of the language model, by name. It
+ * does not depend on the model's location, on how it is sharded, or on unused tensors. A difference in a run longer
+ * than STRIDE cannot go unnoticed; hashing all 17 GB would add a minute to every command. The tokenizer is excluded:
+ * token ids themselves are hashed wherever a text must be the same.
  *
- * @param shape what of config.json changes what the model computes, written in one way
+ * @param shape settings in config.json that affect the model's output, in canonical form
  * @param tensors by their names without prefix
  * @returns "2:" and 64 hexadecimal digits
  */
@@ -58,7 +61,7 @@ async function* samples(file: FileHandle, { path, offset, length }: TensorLocati
   }
 }
 
-/** What two fingerprints say of two models: nothing where they are of different versions. */
+/** Compares two models by fingerprint; incomparable if the versions differ. */
 export function compareFingerprints(a: string, b: string): 'same' | 'different' | 'incomparable' {
   if (a === b) return 'same';
   return versionOf(a) === versionOf(b) ? 'different' : 'incomparable';
@@ -66,5 +69,5 @@ export function compareFingerprints(a: string, b: string): 'same' | 'different' 
 
 const versionOf = (fingerprint: string) => /^(\d+):/.exec(fingerprint)?.[1] ?? '1';
 
-/** As much of a fingerprint as messages show. */
+/** Abbreviated fingerprint for messages. */
 export const shortFingerprint = (fingerprint: string) => `${fingerprint.slice(0, 14)}…`;

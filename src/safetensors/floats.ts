@@ -2,23 +2,23 @@ import { openRegular, refusedRead } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { readSafetensorsHeader, type SafetensorsDType, type TensorLocation } from './file.js';
 
-/** The bytes of one tensor, as they lie in the file. */
+/** The bytes of one tensor, as stored in the file. */
 export async function readTensorBytes({ path, offset, length }: TensorLocation): Promise<Uint8Array> {
   const shorter = () =>
     new Refusal(
-      `${path} became shorter while it was read.`,
+      `${path} was truncated while being read.`,
       'Leave it alone while it is in use.',
       'safetensors/shortened',
     );
   const file = await openRegular(path);
   if (!file)
     throw new Refusal(
-      `${path} vanished while it was read.`,
+      `${path} disappeared while being read.`,
       'Leave it alone while it is in use.',
       'safetensors/vanished',
     );
   try {
-    // Before memory is taken for what is no longer there.
+    // Before allocating memory for data that no longer exist.
     if (file.size < offset + length) throw shorter();
     const bytes = new Uint8Array(length);
     for (let done = 0; done < length; ) {
@@ -34,23 +34,23 @@ export async function readTensorBytes({ path, offset, length }: TensorLocation):
   }
 }
 
-/** Floats as they lie in memory: bits of float16 or bfloat16, or float32. */
+/** Floats in memory: bits of float16 or bfloat16, or float32. */
 type FloatArray = Uint16Array | Float32Array;
 type FloatDType = 'float16' | 'bfloat16' | 'float32';
 
-/** Element types that are read as float32. */
+/** Element types that can be read as float32. */
 const FLOATS: ReadonlySet<SafetensorsDType> = new Set(['F64', 'F32', 'F16', 'BF16'] as const);
 
 /**
  * A tensor of float32 values; float64, float16 and bfloat16 files are converted.
  *
  * @param name of the tensor, for messages
- * @throws Refusal where it is of another type
+ * @throws Refusal if it has another type
  */
 export async function readFloats(location: TensorLocation, name = 'A tensor'): Promise<Float32Array> {
   if (!FLOATS.has(location.dtype)) {
     throw new Refusal(
-      `${name} of ${location.path} holds ${location.dtype} where floating-point numbers of 16, 32 or 64 bits belong.`,
+      `${name} of ${location.path} has type ${location.dtype} instead of floating-point numbers of 16, 32 or 64 bits.`,
       'Save the file again.',
       'safetensors/wrong-dtype',
     );
@@ -119,7 +119,7 @@ export function fromBfloat16(bits: Uint16Array, target: Float32Array): void {
 
 let allHalves: Float32Array | undefined;
 
-/** All values of binary16, by their bits: a look is quicker than the arithmetic, and there are few. */
+/** All values of binary16, indexed by their bits: a lookup is faster than the arithmetic. */
 export function halfValues(): Float32Array {
   allHalves ??= Float32Array.from({ length: 2 ** 16 }, (_, bits) => halfToFloat(bits));
   return allHalves;
@@ -127,7 +127,7 @@ export function halfValues(): Float32Array {
 
 let allBfloat16s: Float32Array | undefined;
 
-/** All values of bfloat16, by their bits. */
+/** All values of bfloat16, indexed by their bits. */
 export function bfloat16Values(): Float32Array {
   if (!allBfloat16s) {
     allBfloat16s = new Float32Array(2 ** 16);
@@ -136,7 +136,7 @@ export function bfloat16Values(): Float32Array {
   return allBfloat16s;
 }
 
-/** Activations as float32: in `wide`, or the same where they are. */
+/** Activations as float32: converted into `wide`, or the same array if they already are. */
 export function widen(values: FloatArray, dtype: FloatDType, wide?: Float32Array): Float32Array {
   if (values instanceof Float32Array) return values;
   wide ??= new Float32Array(values.length);
@@ -149,12 +149,12 @@ export function widen(values: FloatArray, dtype: FloatDType, wide?: Float32Array
   return wide;
 }
 
-/** Bits of the exponent, all set in NaN and infinities alone. */
+/** Bits of the exponent; all are set only in NaN and infinities. */
 const EXPONENT = { float32: 0x7f800000, float16: 0x7c00, bfloat16: 0x7f80 } as const;
-/** Words of 32 bits that are looked at together. */
+/** Number of 32-bit words tested together. */
 const BLOCK = 2 ** 12;
 
-/** Index of the first entry that is NaN or infinite, −1 where there is none. */
+/** Index of the first NaN or infinite entry, −1 if none. */
 export function firstNotFinite(values: FloatArray, dtype: FloatDType): number {
   const exponent = EXPONENT[dtype];
   const bits =
@@ -165,7 +165,7 @@ export function firstNotFinite(values: FloatArray, dtype: FloatDType): number {
   };
   const each = 4 / bits.BYTES_PER_ELEMENT;
   if (bits.length === 0) return -1;
-  // Words begin at multiples of their size; what lies before and after them is looked at one by one.
+  // Words are aligned to their size; unaligned entries before and after are tested one by one.
   const ahead = Math.min(bits.length, ((4 - (bits.byteOffset % 4)) % 4) / bits.BYTES_PER_ELEMENT);
   const words = new Int32Array(
     bits.buffer,
@@ -182,7 +182,10 @@ export function firstNotFinite(values: FloatArray, dtype: FloatDType): number {
   return at < 0 ? first(ahead + each * words.length, bits.length) : at;
 }
 
-/** Does any of the words, or of their halves, have all bits of the exponent? Its lowest bit then carries to the sign's place. */
+/**
+ * Does any of the words, or of their halves, have all exponent bits set? Adding the lowest exponent bit then carries
+ * into the sign.
+ */
 function someFull(words: Int32Array, from: number, to: number, exponent: number, each: number): boolean {
   const signs = each === 2 ? 0x80008000 | 0 : 0x80000000 | 0;
   const lowest = (exponent & ~(exponent << 1)) | 0;

@@ -4,10 +4,10 @@ import { Refusal } from '../errors/refusal.js';
 import type { SafetensorsDType, TensorLocation } from './file.js';
 import { readZipBytes, type ZipEntry, zipEntries } from './zip.js';
 
-// Files of numpy.savez: a zip archive whose entries are stored as they are, NAME.npy each: a header (numpy.lib.format,
-// versions 1 to 3), then the numbers in row-major order. An array is then a place in the file.
+// numpy.savez files: an uncompressed zip archive with entries NAME.npy, each a header (numpy.lib.format, versions 1 to
+// 3) followed by the numbers in row-major order. Each array is thus a range of the file.
 
-/** Element types by numpy's names, with the bytes of an entry. */
+/** Element types by NumPy's names, with the bytes per entry. */
 const TYPES: Readonly<Record<string, readonly [SafetensorsDType, number]>> = {
   '<f8': ['F64', 8],
   '<f4': ['F32', 4],
@@ -16,22 +16,22 @@ const TYPES: Readonly<Record<string, readonly [SafetensorsDType, number]>> = {
   '<i4': ['I32', 4],
 };
 
-/** Bytes of a header, at most: those of arrays of numbers have 128. */
+/** Max bytes of a header; those of plain arrays have 128. */
 const MOST_HEADER = 4096;
 
 type Refuse = (what: string) => never;
 
 /**
- * The arrays of a file of numpy.savez by their names; no array is read.
+ * The arrays of a numpy.savez file, by name; no array is read.
  *
- * @throws Refusal where the file is missing, damaged, or holds anything but plain arrays of numbers
+ * @throws Refusal if the file is missing, damaged, or contains anything but plain arrays of numbers
  */
 export async function readNpzTensors(path: string): Promise<Map<string, TensorLocation>> {
-  const file = await openRegular(path, 'A file of numpy.savez belongs there.');
-  if (!file) throw new Refusal(`There is no file ${path}.`, 'Check the path.', 'safetensors/no-file');
+  const file = await openRegular(path, 'Put a numpy.savez file there.');
+  if (!file) throw new Refusal(`${path} does not exist.`, 'Check the path.', 'safetensors/no-file');
   const refuse: Refuse = (what) => {
     throw new Refusal(
-      `${path} has ${what}, which is not read from a file of numpy.savez.`,
+      `${path} has ${what}, which is not supported in numpy.savez files.`,
       'Save plain float32 arrays with numpy.savez, or convert it to safetensors.',
       'safetensors/unsupported-npz',
     );
@@ -49,7 +49,7 @@ export async function readNpzTensors(path: string): Promise<Map<string, TensorLo
   } catch (error) {
     if (!(error instanceof RangeError || error instanceof TypeError)) throw refusedRead(path, error);
     throw new Refusal(
-      `${path} is not a whole file of numpy.savez: ${error.message}.`,
+      `${path} is not a complete numpy.savez file: ${error.message}.`,
       'Download or save the file again.',
       'safetensors/broken-npz',
       { cause: error },
@@ -84,7 +84,7 @@ async function arrayAt(
   if (order === 'True' && shape.length > 1) return refuse(`the array ${name} in column-major order`);
   const needed = shape.reduce((product, dim) => product * dim, bytes);
   if (!Number.isSafeInteger(needed) || needed !== size - start - length) {
-    throw new RangeError(`${name} has ${size - start - length} bytes where its shape needs ${needed}`);
+    throw new RangeError(`${name} has ${size - start - length} bytes, but its shape needs ${needed}`);
   }
   return { dtype, shape, offset: offset + start + length, length: needed };
 }

@@ -1,12 +1,12 @@
-// Python's pickle, as far as torch.save writes it for tensors in plain containers. Nothing is called or imported: what a
-// file names is compared with a list.
+// Python's pickle format, limited to what torch.save writes for tensors in plain containers. Nothing is called or
+// imported: names in a file are compared with a list.
 
-/** A global that a pickle names, such as torch.FloatStorage. */
+/** A global named in a pickle, such as torch.FloatStorage. */
 export class PickledGlobal {
   constructor(readonly name: string) {}
 }
 
-/** What a persistent id stands for: the tuple that torch.save wrote. */
+/** The tuple behind a persistent id, as written by torch.save. */
 export class PickledStorage {
   constructor(readonly id: readonly unknown[]) {}
 }
@@ -16,11 +16,11 @@ export class PickledTensor {
   constructor(readonly args: readonly unknown[]) {}
 }
 
-/** Calls that are understood, by the global they call. */
+/** Supported calls, by the global they call. */
 const CALLS: Readonly<Record<string, (args: readonly unknown[]) => unknown>> = {
   'collections.OrderedDict': () => new Map(),
   'torch._utils._rebuild_tensor_v2': (args) => new PickledTensor(args),
-  // A parameter is its data: (tensor, requires_grad, hooks).
+  // A parameter wraps its data: (tensor, requires_grad, hooks).
   'torch._utils._rebuild_parameter': ([tensor]) => tensor,
 };
 const STORAGE = /^torch\.\w+Storage$/;
@@ -33,13 +33,13 @@ export class Pickle {
   private readonly stack: unknown[] = [];
   private readonly memo = new Map<number, unknown>();
 
-  /** @param refuse called with what is not known, to be read after "has"; never returns */
+  /** @param refuse called for anything unsupported, with a phrase to follow "has"; never returns */
   constructor(
     private readonly bytes: Buffer,
     private readonly refuse: (what: string) => never,
   ) {}
 
-  /** @throws what `refuse` throws; RangeError or TypeError where the bytes end early or contradict themselves */
+  /** @throws the error of `refuse`; RangeError or TypeError if the bytes end early or are inconsistent */
   read(): unknown {
     for (;;) {
       const opcode = this.byte();
@@ -78,7 +78,7 @@ export class Pickle {
     return this.stack.pop();
   }
 
-  /** What was pushed since the last mark. */
+  /** Values pushed since the last mark. */
   private sinceMark(): unknown[] {
     const mark = this.stack.lastIndexOf(MARK);
     if (mark < 0) throw new RangeError('there is no mark');

@@ -5,10 +5,10 @@ import type { SafetensorsDType, TensorLocation } from './file.js';
 import { Pickle, PickledGlobal, PickledStorage, PickledTensor } from './pickle.js';
 import { readZipBytes, type ZipEntry, zipEntries } from './zip.js';
 
-// Files of torch.save since PyTorch 1.6: a zip archive, whose entries are stored as they are, of one pickle and the bytes
-// of each storage. Only tensors in plain containers are read; a tensor is then a place in the file.
+// torch.save files since PyTorch 1.6: an uncompressed zip archive of one pickle and the bytes of each storage. Only
+// tensors in plain containers are supported; each tensor is thus a range of the file.
 
-/** Element types by their storages, with the bytes of an entry. */
+/** Element types by storage class, with the bytes per entry. */
 const STORAGES: Readonly<Record<string, readonly [SafetensorsDType, number]>> = {
   'torch.FloatStorage': ['F32', 4],
   'torch.HalfStorage': ['F16', 2],
@@ -22,33 +22,33 @@ const STORAGES: Readonly<Record<string, readonly [SafetensorsDType, number]>> = 
   'torch.BoolStorage': ['BOOL', 1],
 };
 
-/** A tensor of a file of torch.save. */
+/** A tensor in a torch.save file. */
 export interface PthTensor extends TensorLocation {
-  /** Of a matrix: its entries lie column by column, as those of a transposed one do. */
+  /** For a matrix: its entries are in column-major order, like those of a transposed one. */
   readonly columnMajor?: true;
 }
 
 /**
- * The tensors of a file of torch.save, by their names in its state dict; no tensor is read.
+ * The tensors of a torch.save file, by their names in its state dict; no tensor is read.
  *
- * @throws Refusal where the file is missing, damaged, or holds anything but tensors in plain containers
+ * @throws Refusal if the file is missing, damaged, or contains anything but tensors in plain containers
  */
 export async function readPthTensors(path: string): Promise<Map<string, TensorLocation>> {
   return pthTensors(path, false);
 }
 
-/** The same, where matrices may be stored transposed. */
+/** The same, but matrices may be stored transposed. */
 export async function readPthTensorsOfAnyOrder(path: string): Promise<Map<string, PthTensor>> {
   return pthTensors(path, true);
 }
 
 async function pthTensors(path: string, anyOrder: boolean): Promise<Map<string, PthTensor>> {
-  const file = await openRegular(path, 'A file of torch.save belongs there.');
-  if (!file) throw new Refusal(`There is no file ${path}.`, 'Check the path.', 'safetensors/no-file');
+  const file = await openRegular(path, 'Put a torch.save file there.');
+  if (!file) throw new Refusal(`${path} does not exist.`, 'Check the path.', 'safetensors/no-file');
   const refuse = (what: string): never => {
     throw new Refusal(
-      `${path} has ${what}, which is not read from a file of torch.save.`,
-      'Save the state dict alone, its tensors contiguous, or convert it to safetensors.',
+      `${path} has ${what}, which is not supported in torch.save files.`,
+      'Save only the state dict, with contiguous tensors, or convert it to safetensors.',
       'safetensors/unsupported-pth',
     );
   };
@@ -76,7 +76,7 @@ async function pthTensors(path: string, anyOrder: boolean): Promise<Map<string, 
   } catch (error) {
     if (!(error instanceof RangeError || error instanceof TypeError)) throw refusedRead(path, error);
     throw new Refusal(
-      `${path} is not a whole file of torch.save: ${error.message}.`,
+      `${path} is not a complete torch.save file: ${error.message}.`,
       'Download or save the file again.',
       'safetensors/broken-pth',
       { cause: error },
@@ -89,7 +89,7 @@ async function pthTensors(path: string, anyOrder: boolean): Promise<Map<string, 
 const isSizes = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && (size as number) >= 0);
 
-/** Do a tensor's entries lie one after another, the last dimension running fastest? */
+/** Are a tensor's entries contiguous, in row-major order? */
 function isRowMajor(shape: readonly number[], strides: readonly number[]): boolean {
   let step = 1;
   for (let i = shape.length - 1; i >= 0; i--) {

@@ -1,7 +1,7 @@
 import type { FloatsToWrite } from './write-pth.js';
 import { writeZip } from './write-zip.js';
 
-/** Writes float32 arrays as numpy.savez does. */
+/** Writes float32 arrays in numpy.savez format. */
 export async function writeNpz(path: string, arrays: readonly FloatsToWrite[]): Promise<void> {
   await writeZip(
     path,
@@ -15,7 +15,7 @@ export async function writeNpz(path: string, arrays: readonly FloatsToWrite[]): 
   );
 }
 
-/** Version 1, padded so that the numbers begin at a multiple of 64 bytes. */
+/** Version 1, padded so that the numbers start at a multiple of 64 bytes. */
 function npyHeader(shape: readonly number[]): Buffer {
   const dims = shape.length === 1 ? `${shape[0]},` : shape.join(', ');
   const text = `{'descr': '<f4', 'fortran_order': False, 'shape': (${dims}), }`;

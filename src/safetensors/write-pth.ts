@@ -15,7 +15,7 @@ export interface IntsToWrite extends Omit<FloatsToWrite, 'read'> {
 const bytesOf = (values: Float32Array | Int32Array) =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
-/** Writes a state dict as torch.save does, for torch.load with weights_only. */
+/** Writes a state dict in torch.save format, readable by torch.load with weights_only. */
 export async function writePth(path: string, tensors: readonly (FloatsToWrite | IntsToWrite)[]): Promise<void> {
   const parts: ZipPart[] = [
     { name: 'archive/data.pkl', read: async () => pickled(tensors) },

@@ -2,7 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
 
-/** An entry of an archive, whose bytes are made when it is its turn. */
+/** An entry of an archive, whose bytes are produced when it is written. */
 export interface ZipPart {
   readonly name: string;
   readonly read: () => Promise<Uint8Array>;
@@ -21,10 +21,10 @@ function crc32(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** The time of all entries, 1 January 1980: equal contents make equal bytes. */
+/** The timestamp of all entries, 1 January 1980: equal contents give equal bytes. */
 const DATE = 0x21;
 
-/** Fields that an entry's own header and the directory share, from the version on. */
+/** Fields shared by an entry's own header and the directory, from the version on. */
 function fields(crc: number, size: number, name: Buffer): Buffer {
   const bytes = Buffer.alloc(26);
   bytes.writeUInt16LE(20, 0);
@@ -37,9 +37,9 @@ function fields(crc: number, size: number, name: Buffer): Buffer {
 }
 
 /**
- * Writes a zip archive whose entries are stored as they are. It appears whole or not at all.
+ * Writes an uncompressed zip archive atomically.
  *
- * @throws Refusal where it would have 4 GiB or more
+ * @throws Refusal if it would have 4 GiB or more
  */
 export async function writeZip(path: string, parts: readonly ZipPart[]): Promise<void> {
   await writeAside(path, async (file: FileHandle) => {
@@ -56,8 +56,8 @@ export async function writeZip(path: string, parts: readonly ZipPart[]): Promise
       offset += head.length + bytes.length;
       if (offset >= 0xffffffff) {
         throw new Refusal(
-          `${path} would have 4 GiB or more, which archives of this kind are not written with.`,
-          'Choose an --as of safetensors.',
+          `${path} would have 4 GiB or more, which this archive format does not support.`,
+          'Choose an --as that writes safetensors.',
           'sae/not-convertible',
         );
       }

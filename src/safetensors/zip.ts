@@ -1,12 +1,12 @@
 import type { FileHandle } from 'node:fs/promises';
 
-// Zip archives as torch.save and numpy.savez write them: entries that are stored as they are, so that each is a place in
-// the file. Nothing is unpacked: a compressed entry is refused, and none can grow.
+// Zip archives as written by torch.save and numpy.savez: uncompressed, so that each entry is a range of the file.
+// Nothing is decompressed: compressed entries are refused.
 
-/** Bytes of an archive's directory, and of what is read of it into memory, at most. */
+/** Max bytes of an archive's directory, and of any part read into memory. */
 const MOST_BYTES = 2 ** 24;
 
-/** Where an entry's bytes lie in the archive. */
+/** Location of an entry's bytes in the archive. */
 export interface ZipEntry {
   readonly offset: number;
   readonly size: number;
@@ -15,9 +15,9 @@ export interface ZipEntry {
 /**
  * Entries of an archive by name, in the order of its directory.
  *
- * @param size bytes of the file
- * @param refuse called with what is not read, to follow "has"; never returns
- * @throws RangeError where the archive ends early or contradicts itself
+ * @param size of the file in bytes
+ * @param refuse called for anything unsupported, with a phrase to follow "has"; never returns
+ * @throws RangeError if the archive ends early or is inconsistent
  */
 export async function zipEntries(
   handle: FileHandle,
@@ -51,7 +51,7 @@ export async function zipEntries(
   return entries;
 }
 
-/** The bytes of a small entry. @throws RangeError where it is large, or the file ends before it does */
+/** The bytes of a small entry. @throws RangeError if it is large, or the file ends early */
 export async function readZipBytes(handle: FileHandle, { offset, size }: ZipEntry): Promise<Buffer> {
   if (!(size <= MOST_BYTES)) throw new RangeError(`a part has ${size} bytes`);
   const bytes = Buffer.alloc(size);
@@ -60,7 +60,7 @@ export async function readZipBytes(handle: FileHandle, { offset, size }: ZipEntr
   return bytes;
 }
 
-/** Where the directory lies, and how many entries it has. */
+/** Location of the directory, and its number of entries. */
 async function endOfDirectory(handle: FileHandle, size: number): Promise<{ count: number; place: ZipEntry }> {
   const tailSize = Math.min(size, 2 ** 16 + 22);
   const tail = await readZipBytes(handle, { offset: size - tailSize, size: tailSize });
@@ -69,7 +69,7 @@ async function endOfDirectory(handle: FileHandle, size: number): Promise<{ count
   const count = tail.readUInt16LE(end + 10);
   const place = { size: tail.readUInt32LE(end + 12), offset: tail.readUInt32LE(end + 16) };
   if (count !== 0xffff && place.size !== WIDE && place.offset !== WIDE) return { count, place };
-  // Of 4 GiB or more: a record before says the same in 64 bits, and 20 bytes before the end say where.
+  // ZIP64: an earlier record has the same fields in 64 bits; its locator is 20 bytes before the end.
   const locator = end - 20;
   if (locator < 0 || tail.readUInt32LE(locator) !== 0x07064b50) throw new RangeError('its directory is damaged');
   const record = await readZipBytes(handle, { offset: wide(tail, locator + 8), size: 56 });
@@ -77,7 +77,7 @@ async function endOfDirectory(handle: FileHandle, size: number): Promise<{ count
   return { count: wide(record, 32), place: { size: wide(record, 40), offset: wide(record, 48) } };
 }
 
-/** In place of a number that needs 64 bits. */
+/** Marks a number stored in 64 bits elsewhere. */
 const WIDE = 0xffffffff;
 
 function wide(bytes: Buffer, at: number): number {
@@ -86,7 +86,7 @@ function wide(bytes: Buffer, at: number): number {
   return value;
 }
 
-/** Sizes and place of an entry; those of 64 bits lie in its extra field, in this order. */
+/** Sizes and offset of an entry; 64-bit ones are in its extra field, in this order. */
 function wideNumbers(directory: Buffer, at: number, extra: Buffer) {
   const [packed, length, local] = [20, 24, 42].map((field) => directory.readUInt32LE(at + field)) as [
     number,
@@ -108,7 +108,7 @@ function wideNumbers(directory: Buffer, at: number, extra: Buffer) {
   throw new RangeError('its directory is damaged');
 }
 
-/** Where the bytes behind an entry's own header begin. */
+/** Start of the bytes after an entry's own header. */
 async function dataOffset(handle: FileHandle, local: number): Promise<number> {
   const header = await readZipBytes(handle, { offset: local, size: 30 });
   if (header.readUInt32LE(0) !== 0x04034b50) throw new RangeError('an entry is not where its directory says');

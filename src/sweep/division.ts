@@ -8,7 +8,7 @@ export function waves(runs: readonly SweepRun[]): SweepRun[][] {
   return [runs.filter((run) => !later(run)), runs.filter(later)];
 }
 
-/** Runs that read the same rows in the same order, together. */
+/** Groups runs that read the same rows in the same order. */
 export function sharingOrder(runs: readonly SweepRun[]): SweepRun[][] {
   const groups = new Map<string, SweepRun[]>();
   for (const run of runs) {
@@ -19,21 +19,21 @@ export function sharingOrder(runs: readonly SweepRun[]): SweepRun[][] {
   return [...groups.values()];
 }
 
-/** Runs that one task trains. */
+/** Runs trained by one task. */
 interface Piece {
   readonly runs: readonly SweepRun[];
-  /** May it be cut in two? Not where a run needs another one's SAE. */
+  /** May it be split? Not if a run needs another one's SAE. */
   readonly divisible: boolean;
 }
 
 /**
- * Divides the runs of a sweep among `tasks`, by the runs and their costs alone, so that every task finds the same
- * division. A group of runs that share a read of the store is one task's; while there are fewer groups than tasks, the
- * costliest is cut in two; where there are more, each, from the costliest on, goes to the task that has least. A run
- * that starts from another one's SAE is of the same task.
+ * Divides the runs of a sweep among `tasks`, based only on the runs and their costs, so that every task computes the
+ * same division. Runs that share a pass over the store go to one task; while there are fewer such groups than tasks,
+ * the most expensive is split in two; if there are more, each goes to the least loaded task, most expensive first. A
+ * run that starts from another one's SAE goes to the same task.
  *
- * @param costOf of a run, in any unit: activations times features
- * @returns the runs of each task, in their order; none for a task where there are more tasks than runs
+ * @param costOf cost of a run, in any unit: activations times features
+ * @returns the runs of each task, in order; none for surplus tasks
  */
 export function divide(runs: readonly SweepRun[], tasks: number, costOf: (run: SweepRun) => number): SweepRun[][] {
   const cost = (some: readonly SweepRun[]) => some.reduce((sum, run) => sum + costOf(run), 0);
@@ -44,7 +44,7 @@ export function divide(runs: readonly SweepRun[], tasks: number, costOf: (run: S
     if (heaviest === undefined) break;
     pieces = pieces.flatMap((piece) => (piece === heaviest ? halves(piece, costOf) : [piece]));
   }
-  // There may be a million tasks, and none gets a second piece while another has none.
+  // There may be a million tasks, and none gets a second group while another has none.
   const shares = Array.from({ length: Math.min(tasks, pieces.length) }, () => new Set<SweepRun>());
   const load = shares.map(() => 0);
   const byCost = pieces.map(({ runs }) => ({ runs, cost: cost(runs) })).sort((a, b) => b.cost - a.cost);
@@ -56,7 +56,7 @@ export function divide(runs: readonly SweepRun[], tasks: number, costOf: (run: S
   return Array.from({ length: tasks }, (_, task) => (shares[task] ? runs.filter((run) => shares[task]!.has(run)) : []));
 }
 
-/** Groups, those of which one needs SAEs of another together. */
+/** Merges groups that need SAEs of each other. */
 function connected(groups: readonly (readonly SweepRun[])[], runs: readonly SweepRun[]): Piece[] {
   const maker = new Map(runs.map((run) => [resolve(run.config.out), run]));
   const pieceOf = new Map<SweepRun, Set<SweepRun>>();
@@ -82,7 +82,7 @@ function connected(groups: readonly (readonly SweepRun[])[], runs: readonly Swee
   }));
 }
 
-/** The first of those that cost most. */
+/** The first of the most expensive groups. */
 function costliest<T>(some: readonly T[], cost: (one: T) => number): T | undefined {
   return some.reduce<T | undefined>(
     (best, one) => (best === undefined || cost(one) > cost(best) ? one : best),
@@ -90,7 +90,7 @@ function costliest<T>(some: readonly T[], cost: (one: T) => number): T | undefin
   );
 }
 
-/** Two pieces of neighbours, as equal in cost as a cut makes them; neither is empty. */
+/** Two contiguous pieces of as equal cost as possible; neither is empty. */
 function halves({ runs }: Piece, costOf: (run: SweepRun) => number): Piece[] {
   const total = runs.reduce((sum, run) => sum + costOf(run), 0);
   let before = 0;

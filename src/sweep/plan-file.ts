@@ -7,10 +7,10 @@ import { checkJson, readJsonFile } from '../disk/json.js';
 import { isLockFile } from '../disk/lock.js';
 import { writeAside } from '../disk/output-file.js';
 
-/** Name of the file in a sweep's --out that says what the sweep makes, so that others can tell how far it is. */
+/** Name of the file in a sweep's --out that lists its SAEs, from which others can determine its progress. */
 export const PLAN_FILE = 'sweep.json';
 
-/** Bytes of it, at most: 10,000 names of directories. */
+/** Max bytes: 10,000 directory names. */
 const LARGEST_PLAN = 2 ** 22;
 
 const planSchema = z.object({
@@ -18,14 +18,14 @@ const planSchema = z.object({
   version: z.literal(1),
   /** Directories below OUT/saes. */
   saes: z.array(z.string()),
-  /** Are they evaluated, and the evaluation drawn? */
+  /** Will they be evaluated, and the evaluation drawn? */
   evaluated: z.boolean(),
-  /** The command of the whole sweep; null where its file was a pipe. */
+  /** The command of the whole sweep; null if its file was a pipe. */
   command: trainingCommandSchema.nullable(),
 });
 export type SweepPlan = z.infer<typeof planSchema>;
 
-/** Writes the plan of a sweep; several tasks of one sweep may do so at a time, and write the same. */
+/** Writes the plan of a sweep; several tasks may do so concurrently, with the same contents. */
 export async function writePlan(out: string, plan: Pick<SweepPlan, 'saes' | 'evaluated' | 'command'>): Promise<void> {
   const path = join(out, PLAN_FILE);
   const text = `${JSON.stringify({ format: 'sae-pipe-sweep', version: 1, ...plan }, null, 1)}\n`;
@@ -33,7 +33,7 @@ export async function writePlan(out: string, plan: Pick<SweepPlan, 'saes' | 'eva
   await writeAside(path, text);
 }
 
-/** @throws Refusal where there is no plan of this program, or it is broken */
+/** @throws Refusal if there is no plan written by sae-pipe, or it is damaged */
 export async function readPlan(out: string): Promise<SweepPlan> {
   const path = join(out, PLAN_FILE);
   const again = 'Run the same sweep again.';
@@ -41,7 +41,7 @@ export async function readPlan(out: string): Promise<SweepPlan> {
   return checkJson(planSchema, await readJsonFile(path, missing, again, LARGEST_PLAN), path, again);
 }
 
-/** Removes the plan of a sweep that was refused before it made anything: it leaves nothing behind. */
+/** Removes the plan of a sweep that was refused before it made anything. */
 export async function removeLonePlan(out: string): Promise<void> {
   const names = await readdir(out).catch((): string[] => []);
   if (names.every((name) => name === PLAN_FILE || isLockFile(name))) await rm(join(out, PLAN_FILE), { force: true });

@@ -21,26 +21,29 @@ export interface SweepRun {
   readonly config: TrainConfig;
 }
 
-/** Flags that every run's name tells, in its order. */
+/** Flags included in every run's name, in order. */
 const NAMED = ['arch', 'd-sae', 'l1', 'l0', 'seed'];
 /** Flags that the sweep itself sets. */
 const OWN = ['activations', 'target', 'out', 'overwrite', 'resume', 'take-over', 'log-dir'];
 
-/** One thread: on several cores several SAEs are trained at a time. No state: it takes twice as much disk as the SAEs. */
+/**
+ * One thread: several SAEs are trained at a time on several cores. No state: it takes twice as much disk space as the
+ * SAEs.
+ */
 const DEFAULTS = { threads: 1, 'discard-state': true };
 
-/** Runs of a sweep, at most: lists multiply, and a directory for each is made in memory first. */
+/** Max runs of a sweep: lists multiply, and a directory name for each is held in memory. */
 const MOST_RUNS = 10_000;
 
 /**
- * The runs of a sweep: every combination of its lists, at every hook, with the settings of the file's train section
- * below them. A group under `runs` has its own lists, which win, and may have its own hooks; where those are not
- * among the sweep's, its runs are left out.
+ * The runs of a sweep: every combination of its lists, at every hook, with the file's train section as defaults. A
+ * group under `runs` has its own lists, which take precedence, and may have its own hooks; if those are not among the
+ * sweep's, its runs are left out.
  *
  * @param hooks of the sweep
  * @param file the configuration file with the sections sweep and train
- * @param known every hook that a group may name besides `hooks`; none: any
- * @throws UsageRefusal where a list or a value does not fit `train`, or no run is left
+ * @param known every hook that a group may use besides `hooks`; none: any
+ * @throws UsageRefusal if a list or a value is not valid for `train`, or no run is left
  */
 export function sweepRuns(
   config: SweepConfig,
@@ -58,12 +61,12 @@ export function sweepRuns(
   const count = groups.reduce((sum, { hooks, flags }) => sum + hooks.length * combinationsOf(flags), 0);
   if (count > MOST_RUNS) {
     throw new UsageRefusal(
-      `The sweep has ${count} runs, and at most ${MOST_RUNS} are made.`,
+      `The sweep has ${count} runs, but at most ${MOST_RUNS} are supported.`,
       'Shorten its lists.',
       'sweep/too-many-runs',
     );
   }
-  // What the sweep harvests itself is one directory, whatever is in its name.
+  // The sweep's own harvest is a single directory, whatever characters are in its name.
   const storesAt = (hook: string) =>
     config.activations === undefined ? join(stores, hook) : storesOfHook(config.activations, hook);
   const runs: SweepRun[] = [];
@@ -83,8 +86,8 @@ export function sweepRuns(
       const name = join(hook, runName(loaded, values));
       if (runs.some((run) => run.name === name)) {
         throw new UsageRefusal(
-          `The sweep has ${name} twice.`,
-          'Leave out one of the equal values.',
+          `The sweep contains ${name} twice.`,
+          'Remove one of the equal values.',
           'sweep/value-twice',
         );
       }
@@ -105,7 +108,7 @@ export function sweepRuns(
       'sweep/hook-without-run',
     );
   }
-  // Site by site, so that runs that read the same rows stand together.
+  // Grouped by hook, so that runs that read the same rows are adjacent.
   runs.sort((a, b) => hooks.indexOf(dirname(a.name)) - hooks.indexOf(dirname(b.name)));
   return runs;
 }
@@ -116,18 +119,18 @@ function hooksOf(value: unknown): string[] {
   if (hooks.every((hook) => typeof hook === 'string')) return hooks;
   throw new UsageRefusal(
     '`hook` in a sweep group must be a string.',
-    'Write the name of a hook point.',
+    'Give the name of a hook point.',
     'sweep/group-hook',
   );
 }
 
-/** Settings of every run where the train section has no others. */
+/** Defaults of every run, below the train section. */
 function unlessSaid(file: string | undefined): Record<string, unknown> {
   const said = file === undefined ? {} : section(file, 'train');
   return Object.fromEntries(Object.entries(DEFAULTS).filter(([flag]) => !(flag in said)));
 }
 
-/** Every value as a list; what is not said has none. */
+/** Every value as a list; a missing one is an empty list. */
 function listsOf(values: Readonly<Record<string, unknown>>): Record<string, readonly unknown[]> {
   const said = Object.entries(values).filter(([, value]) => value !== undefined);
   return Object.fromEntries(said.map(([flag, value]) => [flag, Array.isArray(value) ? value : [value]]));
@@ -146,19 +149,19 @@ function checkFlag(name: string): void {
 
 function setsItself(name: string): UsageRefusal {
   return new UsageRefusal(
-    `A sweep sets ${name} of each run itself.`,
+    `A sweep sets ${name} for each run itself.`,
     name === 'target'
-      ? 'Name the hook of the target with hook-out.'
-      : `Leave it out${name === 'log-dir' ? ' of the train section, and give it to the sweep' : ''}.`,
+      ? 'Give the hook of the target with hook-out.'
+      : `Remove it${name === 'log-dir' ? ' from the train section, and give it to the sweep' : ''}.`,
     'sweep/flag-of-runs',
   );
 }
 
 /**
- * A run whose `hook-out` is said, with the store of that hook as its target. In its name, * stands for the layer of the
- * hook that is read: one group makes transcoders of several layers.
+ * A run with a `hook-out`, with the store of that hook as its target. In its name, * stands for the layer of the input
+ * hook: one group makes transcoders of several layers.
  *
- * @throws UsageRefusal where --target is said, or the hook that is read has no layer for *
+ * @throws UsageRefusal if --target is given, or the input hook has no layer for *
  */
 function withTarget(
   { hookOut, ...config }: TrainConfig,
@@ -175,18 +178,18 @@ function hookOfLayer(hookOut: string, hook: string): string {
   const layer = /^blocks\.(\d+)\./.exec(hook)?.[1];
   if (layer !== undefined && /^blocks\.\*\.[^*]+$/.test(hookOut)) return hookOut.replace('*', layer);
   throw new UsageRefusal(
-    `--hook-out ${hookOut} is to be of the layer of ${hook}, and one of the two does not name a layer.`,
-    'Write it as blocks.*.SITE, with a hook that is in a block, or name the hook in full.',
+    `--hook-out ${hookOut} should be in the layer of ${hook}, but one of the two has no layer.`,
+    'Write it as blocks.*.SITE, with a hook inside a block, or give the full name of the hook.',
     'sweep/target',
   );
 }
 
-/** How many there are. */
+/** Number of combinations. */
 function combinationsOf(lists: Readonly<Record<string, readonly unknown[]>>): number {
   return Object.values(lists).reduce((product, { length }) => product * length, 1);
 }
 
-/** Every choice of one value from each list, the last list varying fastest. */
+/** Every combination of one value from each list, the last list varying fastest. */
 function combinations(lists: Readonly<Record<string, readonly unknown[]>>): Record<string, unknown>[] {
   return Object.entries(lists).reduce<Record<string, unknown>[]>(
     (before, [flag, values]) => before.flatMap((chosen) => values.map((value) => ({ ...chosen, [flag]: value }))),
@@ -194,18 +197,18 @@ function combinations(lists: Readonly<Record<string, readonly unknown[]>>): Reco
   );
 }
 
-/** gated_d-sae-1536_l1-5_seed-0, with whatever else a group sets. */
+/** gated_d-sae-1536_l1-5_seed-0, plus any other settings of a group. */
 function runName(config: TrainConfig, values: Readonly<Record<string, unknown>>): string {
   const others = Object.keys(values).filter((flag) => !NAMED.includes(flag));
   const { penalised, usualL1 } = trainingOf(config.arch);
   const { l1, l0 } = config;
   const parts = [`d-sae-${config.dSae}`];
-  // Where λ is adjusted, what it begins with tells little.
+  // If λ is adjusted, its initial value is not informative.
   if (penalised && (l0 === undefined || 'l1' in values)) parts.push(`l1-${l1 ?? (usualL1 ? 'default' : USUAL_L1)}`);
   if (l0 !== undefined) parts.push(`l0-${l0}`);
   parts.push(`seed-${config.seed}`);
   for (const flag of others) {
-    // Of a path its last segment tells enough.
+    // The last component of a path is enough.
     const value = [values[flag]].flat().map((one) => basename(String(one)));
     parts.push(`${flag}-${value.join('+')}`);
   }
@@ -216,17 +219,17 @@ function runName(config: TrainConfig, values: Readonly<Record<string, unknown>>)
 interface SweepHooks {
   /** Hooks of the sweep. */
   readonly hooks: readonly string[];
-  /** Every hook that a group of runs may name besides. */
+  /** Every hook that a group of runs may use in addition. */
   readonly known: readonly string[];
-  /** The sweep's groups, their hooks as names. */
+  /** The sweep's groups, with hook patterns expanded. */
   readonly runs: SweepConfig['runs'];
 }
 
 /**
- * The hooks of a sweep as names. Patterns stand for the stores in `--activations`, else for the hooks of the harvest
- * section's model; those of a group of runs, for hooks of the sweep and of its file.
+ * The hooks of a sweep, with patterns expanded: against the stores in `--activations`, otherwise against the hooks of
+ * the harvest section's model; those of a group of runs, against hooks of the sweep and its file.
  *
- * @throws UsageRefusal when there is none, or a pattern matches none
+ * @throws UsageRefusal if there is none, or a pattern matches none
  */
 export async function sweepHooks(
   config: SweepConfig,
@@ -264,7 +267,7 @@ async function hooksThere(
   return (await modelHooks(source, stop)).map(({ name }) => name);
 }
 
-/** A group of runs with the names that its `hook` stands for; what is not text is left to be refused. */
+/** A group of runs with its `hook` expanded; a value that is not a string is left to be refused. */
 function withNames(known: readonly string[], hooks: readonly string[]) {
   return async (group: Record<string, unknown>): Promise<Record<string, unknown>> => {
     const given = [group.hook ?? []].flat();

@@ -26,21 +26,22 @@ import { type SweepRun, sweepHooks, sweepRuns } from './runs.js';
 import { checkStageOfShare, shareNamed, toldShare } from './share.js';
 import { type Outcome, trainRuns } from './train-runs.js';
 
-/** What a sweep made. */
+/** Results of a sweep. */
 interface SweepResult {
   readonly outcomes: readonly Outcome[];
-  /** Empty where the file has no section eval. */
+  /** Empty if the file has no section eval. */
   readonly records: readonly EvalRecord[];
-  /** The page, where there are records. */
+  /** The page, if there are records. */
   readonly report: string | undefined;
 }
 
 /**
- * Harvests the activations that are missing, trains every combination of the sweep's lists, evaluates all of them and
- * writes one report. What is there already is kept: the same command continues where the last one stopped.
+ * Harvests missing activations, trains every combination of the sweep's lists, evaluates all of them and writes one
+ * report. Existing results are kept: rerunning the command resumes where it stopped.
  *
- * @param file configuration file: its section train is below every run, harvest and eval are the stages before and after
- * @throws Refusal at the end when runs failed; those that did not are whole, evaluated and in the report
+ * @param file configuration file: its section train has the runs' defaults, harvest and eval are the stages before and
+ * after
+ * @throws Refusal at the end if runs failed; the others are complete, evaluated and in the report
  */
 export async function sweep(
   config: SweepConfig,
@@ -57,13 +58,13 @@ export async function sweep(
     });
   try {
     if (config.shard === undefined) return await asOwner([config.out], claim, work);
-    // Tasks write next to one another: each SAE has an owner, and the sweep has none.
+    // Concurrent tasks write to it: each SAE has an owner, the sweep itself has none.
     await checkUnlocked(config.out, takeOver);
     const made = await makeDirectory(config.out);
     return await work().finally(() => made !== undefined && removeEmpty(config.out, made));
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
-    throw new Interrupted(error.signal, `what is done is kept in ${config.out}; continue with the same command.`);
+    throw new Interrupted(error.signal, `what is done is kept in ${config.out}; rerun the same command to resume.`);
   }
 }
 
@@ -78,7 +79,7 @@ async function stages(
   const { hooks, known, runs: groups } = await sweepHooks(config, file, stop);
   const runs = sweepRuns({ ...config, runs: groups }, hooks, stores, file, known);
   for (const run of runs) await checkTracking(run.config);
-  // What would stop the evaluation stops the sweep here, before hours of training.
+  // Problems of the evaluation stop the sweep here, before hours of training.
   if (has('eval')) {
     await checkEvaluation(evaluationConfig(config, file!, [config.out]));
     loadConfig('report', pageOf(config), has('report') ? file : undefined);
@@ -109,7 +110,7 @@ async function stages(
   if (failed.length > 0) {
     throw new Refusal(
       `${failed.length} of ${share.length} SAEs failed. ${failed.join(' ')}`,
-      'The others are whole; fix what is named and run the same command again.',
+      'The others are complete; fix the problem and rerun the same command.',
       'sweep/runs-failed',
     );
   }
@@ -117,7 +118,7 @@ async function stages(
   return { outcomes, ...result };
 }
 
-/** Trains runs, those that share a read of the store together. */
+/** Trains runs; those that share a pass over the store are trained together. */
 async function trained(
   runs: readonly SweepRun[],
   tokens: ReadonlyMap<SweepRun, number>,
@@ -138,33 +139,33 @@ async function trained(
 }
 
 /**
- * The harvest that makes a sweep's stores: the section harvest of its file.
+ * The harvest that writes a sweep's stores: the section harvest of its file.
  *
  * @param hook names of the hooks
  * @param out directory of the stores
- * @throws UsageRefusal where there is no such section, or it is about a part
+ * @throws UsageRefusal if there is no such section, or it is for a part
  */
 function harvestOf(config: SweepConfig, file: string | undefined, hook: readonly string[], out: string): HarvestConfig {
   if (file === undefined || Object.keys(section(file, 'harvest')).length === 0) {
     throw new UsageRefusal(
-      'There is nothing to take activations from.',
-      'Give the file a section harvest, or name a directory of stores with --activations.',
+      'No source of activations is given.',
+      'Add a section harvest to the file, or give a directory of stores with --activations.',
       'sweep/no-source',
     );
   }
   const harvesting = loadConfig('harvest', { hook: [...hook], out, resume: true, ...takenOver(config) }, file);
   if (harvesting.shard === undefined) return harvesting;
   throw new UsageRefusal(
-    'The section harvest has shard, and a sweep trains on the whole.',
-    'Leave it out; sweep --shard i/n --until harvest harvests a part.',
+    'The section harvest has shard, but a sweep needs the complete harvest.',
+    'Omit it; sweep --shard i/n --until harvest harvests a part.',
     'sweep/harvest-of-part',
   );
 }
 
-/** Of a sweep that evaluates nothing. */
+/** For a sweep without an evaluation. */
 const NOTHING = { records: [], report: undefined } as const;
 
-/** Evaluates the SAEs that are whole, and draws the report unless the sweep ends before it. */
+/** Evaluates the complete SAEs, and draws the report unless the sweep ends before it. */
 async function evaluated(
   config: SweepConfig,
   file: string,
@@ -173,7 +174,7 @@ async function evaluated(
   progress: Progress,
   stop: StopRequest,
 ): Promise<Omit<SweepResult, 'outcomes'>> {
-  // In the order of the runs, not that in which they ended: a sweep that was resumed makes the same evaluation.
+  // In the order of the runs, not of completion: a resumed sweep makes the same evaluation.
   const made = new Set(outcomes.filter(({ state }) => typeof state === 'string').map(({ run }) => run));
   const whole = runs.filter((run) => made.has(run)).map(({ config }) => config.out);
   if (whole.length === 0) return NOTHING;
@@ -187,7 +188,7 @@ async function evaluated(
   return { records, report: await writeReport(loadConfig('report', pageOf(config), drawn)) };
 }
 
-/** @throws Refusal naming the runs whose SAEs are useless; all of them are whole */
+/** @throws Refusal naming the runs with useless SAEs; all SAEs are complete */
 function checkUseful(outcomes: readonly Outcome[]): void {
   const useless = outcomes.filter(({ faults }) => faults.length > 0);
   if (useless.length === 0) return;
@@ -199,24 +200,24 @@ function checkUseful(outcomes: readonly Outcome[]): void {
   );
 }
 
-/** The flags of the report, below the file's section. */
-/** Of the report of a sweep. */
+/** The flags of the report, overriding the file's section. */
+/** For the report of a sweep. */
 export const pageOf = ({ out }: SweepConfig) => ({
   evaluation: join(out, 'eval'),
   out: join(out, 'report.html'),
   overwrite: true,
 });
 
-/** --take-over for a stage of the sweep, whose section of the file may say it as well. */
+/** --take-over for a stage of the sweep, whose section of the file may also set it. */
 const takenOver = ({ takeOver }: SweepConfig) => (takeOver ? { 'take-over': true } : {});
 
-/** Hooks that runs reconstruct besides those of the sweep. */
+/** Target hooks of runs, in addition to the sweep's hooks. */
 function targetsOf(runs: readonly SweepRun[], hooks: readonly string[]): string[] {
   const targets = runs.flatMap(({ config }) => (config.target === undefined ? [] : [basename(config.target)]));
   return [...new Set(targets)].filter((hook) => !hooks.includes(hook));
 }
 
-/** Activations that each run trains on. Manifests of large stores are read once for all runs. */
+/** Number of activations that each run trains on. Manifests of large stores are read once for all runs. */
 async function tokensOf(runs: readonly SweepRun[]): Promise<Map<SweepRun, number>> {
   const manifests = new Map<string, Manifest>();
   const tokens = new Map<SweepRun, number>();
@@ -230,10 +231,10 @@ async function tokensOf(runs: readonly SweepRun[]): Promise<Map<SweepRun, number
 }
 
 /**
- * Configuration of a sweep's evaluation: the file's section eval. Its model is the harvest's where it names none.
+ * Configuration of a sweep's evaluation: the file's section eval. Its model defaults to the harvest's.
  *
  * @param sae directories of the SAEs
- * @throws UsageRefusal where something is missing or does not fit
+ * @throws UsageRefusal if something is missing or invalid
  */
 export function evaluationConfig(config: SweepConfig, file: string, sae: readonly string[]): EvalConfig {
   const evaluation = section(file, 'eval');
@@ -247,12 +248,12 @@ export function evaluationConfig(config: SweepConfig, file: string, sae: readonl
   return loadConfig('eval', { ...inherited, sae: [...sae], out, overwrite: true, ...takeOver }, file);
 }
 
-/** @throws Refusal when the text of the evaluation is not there or cannot be read */
+/** @throws Refusal if the text of the evaluation does not exist or is not readable */
 async function checkEvaluation(config: EvalConfig): Promise<void> {
   await openCorpus({ ...config, resume: true }, { say() {} });
 }
 
-/** The command of this sweep, which is how its SAEs are made again; null where its file was a pipe. */
+/** The command of this sweep, which reproduces its SAEs; null if its file was a pipe. */
 function sweepCommand(config: SweepConfig, file: string): TrainingCommand | null {
   if (!isLasting(file)) return null;
   const words = ['--config', file, ...commandWords(sweepSchema, { ...config }), '--out', config.out];

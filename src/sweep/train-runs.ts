@@ -13,19 +13,19 @@ import { Trainer } from '../train/trainer.js';
 import { type Fault, reportVerdict } from '../train/verdict.js';
 import type { SweepRun } from './runs.js';
 
-/** Share of the machine's memory that runs of one pass may take together. */
+/** Max share of the machine's memory for the runs of one pass. */
 const MEMORY_SHARE = 0.8;
 
 /** How a run ended. */
 export interface Outcome {
   readonly run: SweepRun;
-  /** `finished before` where --resume found it so; cause and remedy where it failed. */
+  /** `finished before` if --resume found it complete; cause and remedy if it failed. */
   readonly state: 'trained' | 'finished before' | { readonly failed: string };
   /** What makes its SAE useless. */
   readonly faults: readonly Fault[];
 }
 
-/** A run under way, with its row in the live table. */
+/** A run in progress, with its row in the live table. */
 interface Lane {
   readonly run: SweepRun;
   readonly trainer: Trainer;
@@ -34,10 +34,10 @@ interface Lane {
 
 /**
  * Trains runs that read the same activations in the same order, in as few passes over them as memory allows. Every run
- * takes the same steps as it would alone with the same threads; cores are shared by letting as many runs step at a time
- * as there are cores for their threads.
+ * takes the same steps as it would alone with the same number of threads; as many runs step at a time as there are
+ * cores for their threads.
  *
- * @throws Interrupted when asked to stop, after every run under way has written a checkpoint
+ * @throws Interrupted when asked to stop, after every run in progress has written a checkpoint
  */
 export async function trainRuns(
   runs: readonly SweepRun[],
@@ -59,7 +59,7 @@ export async function trainRuns(
           const say = (line: string) => progress.say(`${run.name}: ${line}`);
           const trainer = await Trainer.open(run.config, { source, batches: looks }, say, stop).catch(refused);
           if (trainer instanceof Refusal) {
-            outcomes.push({ run, state: { failed: said(trainer) }, faults: [] });
+            outcomes.push({ run, state: { failed: sentences(trainer) }, faults: [] });
             table.finish(rowOf(run), `failed: ${trainer.message}`);
           } else if (trainer) lanes.push({ run, trainer, row: rowOf(run) });
           else {
@@ -81,15 +81,15 @@ export async function trainRuns(
   return outcomes;
 }
 
-/** One run that fails must not take the others' work with it; a fault of the command or of the program must be seen. */
+/** A failed run must not take down the others; an error of the command or a bug must surface. */
 function refused(error: unknown): Refusal {
   if (error instanceof Refusal && !(error instanceof UsageRefusal)) return error;
   throw error;
 }
 
-const said = ({ message, remedy }: Refusal) => [message, remedy ?? ''].join(' ').trim();
+const sentences = ({ message, remedy }: Refusal) => [message, remedy ?? ''].join(' ').trim();
 
-/** Runs in groups that fit into memory together. */
+/** Groups of runs that fit into memory together. */
 function passes(runs: readonly SweepRun[], source: ActivationSource): SweepRun[][] {
   const groups: SweepRun[][] = [];
   let left = 0;
@@ -117,7 +117,7 @@ async function trainLanes(
   if (lanes.length === 0) return [];
   const size = lanes[0]!.run.config.batch;
   const first = Math.min(...lanes.map(({ trainer }) => trainer.steps)) * size;
-  // Not waited for: rows that cannot be read fail the runs that wait for them, one by one.
+  // Not awaited: unreadable rows fail the runs that wait for them, one by one.
   const ready = batches.seek(first);
   ready.catch(() => {});
   const shared = new SharedBatches(
@@ -135,7 +135,7 @@ async function trainLanes(
         table.update(row, trainer.steps * size, l0AndVariance(trainer.last));
         while (trainer.steps < trainer.wanted && !(await heard(stop))) {
           const batch = await shared.next(i).catch(async (cause) => {
-            // Rows that do not come must not cost the steps that were made.
+            // A missing batch must not lose the steps made so far.
             await trainer.save();
             throw cause;
           });
@@ -144,7 +144,7 @@ async function trainLanes(
         }
         if (trainer.steps < trainer.wanted) {
           await trainer.save();
-          interrupted ??= new Interrupted(stop.signal!, 'every SAE under way has kept a checkpoint.');
+          interrupted ??= new Interrupted(stop.signal!, 'every SAE in progress has written a checkpoint.');
         } else {
           await trainer.finish();
           table.finish(row, l0AndVariance(trainer.last));
@@ -158,7 +158,7 @@ async function trainLanes(
         }
         const refusal = refused(error);
         table.finish(row, `failed: ${refusal.message}`);
-        return { run, state: { failed: said(refusal) }, faults };
+        return { run, state: { failed: sentences(refusal) }, faults };
       } finally {
         shared.leave(i);
       }
@@ -168,15 +168,15 @@ async function trainLanes(
   return outcomes;
 }
 
-/** Batches that the quickest reader may be ahead of the slowest, and so the most that are in memory. */
+/** Max number of batches that the fastest reader may be ahead of the slowest, and so the max number in memory. */
 const LEAD = 8;
 
 /**
- * Batches read once and taken by several readers, each in order from where it stands. A reader that is far ahead waits
- * for the slowest; one that leaves is waited for no more.
+ * Batches read once and consumed by several readers, each in order from its own position. A reader that is far ahead
+ * waits for the slowest; one that has left is no longer waited for.
  */
 export class SharedBatches<T = Batch> {
-  /** Batches in memory, by number: those that a reader has yet to take. */
+  /** Batches in memory, by number, that some reader has yet to consume. */
   readonly held = new Map<number, Promise<T>>();
   private readonly positions: number[];
   private dealt: number;
@@ -184,8 +184,8 @@ export class SharedBatches<T = Batch> {
   private last: Promise<unknown> = Promise.resolve();
 
   /**
-   * @param read gives the next batch; it stands at batch min(positions)
-   * @param positions the next batch of each reader
+   * @param read returns the next batch, starting at batch min(positions)
+   * @param positions next batch of each reader
    */
   constructor(
     private readonly read: () => Promise<T>,
@@ -196,16 +196,16 @@ export class SharedBatches<T = Batch> {
     this.dealt = this.slowest();
   }
 
-  /** The next batch of reader `reader`. Every reader of it gets the same array and must not write to it. */
+  /** The next batch for reader `reader`. All readers get the same array and must not write to it. */
   async next(reader: number): Promise<T> {
     const index = this.positions[reader]!;
     while (index - this.slowest() >= this.lead) await new Promise<void>((resolve) => this.waiting.push(resolve));
     while (this.dealt <= index) {
       const batch = this.last.then(() => this.read());
       this.last = batch;
-      // Who waits for it is told; when all have left, nobody is.
+      // Waiting readers receive the error; if all have left, nobody does.
       batch.catch(() => {});
-      // What nobody needs any more, after the slowest has left, is only passed over.
+      // Batches that nobody needs after the slowest reader has left are skipped.
       if (this.dealt >= this.slowest()) this.held.set(this.dealt, batch);
       this.dealt++;
     }
@@ -214,7 +214,7 @@ export class SharedBatches<T = Batch> {
     return batch;
   }
 
-  /** The reader takes no more. */
+  /** The reader consumes no more batches. */
   leave(reader: number): void {
     this.move(reader, Number.POSITIVE_INFINITY);
   }
@@ -233,7 +233,7 @@ export class SharedBatches<T = Batch> {
   }
 }
 
-/** So many things at a time, in the order in which they ask. */
+/** Limits concurrency, in order of request. */
 export class Slots {
   private readonly queue: (() => void)[] = [];
 

@@ -12,7 +12,10 @@ export function crc32c(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** As TFRecord files have it: rotated and shifted, so that a checksum of checksums stays one (TensorFlow's crc32c.h). */
+/**
+ * The masked checksum of TFRecord files: rotated and shifted, so that checksums of data containing checksums work
+ * (TensorFlow's crc32c.h).
+ */
 export function maskedCrc32c(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;

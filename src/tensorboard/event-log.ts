@@ -8,23 +8,23 @@ import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { type EventPoint, readEvent, sessionEvent, summaryEvent, versionEvent } from './event.js';
 import { framed, recordsOfFile } from './record-file.js';
 
-/** Who writes: points of training and of evaluation may be in one directory, each in separate files. */
+/** The writer: training and evaluation points may share a directory, in separate files. */
 export type EventKind = 'train' | 'eval';
 
-/** TensorBoard takes files by `tfevents` in their names, and reads them in the order of the names. */
+/** TensorBoard recognises files by `tfevents` in their names, and reads them in alphabetical order. */
 const OURS = /^events\.out\.tfevents\.(\d{10})\.sae-pipe\.(train|eval)\.(\d+)$/;
 
-/** Is this a name that an event log writes? */
+/** Is this a file name of an event log? */
 export const isEventFile = (name: string): boolean => OURS.test(name);
 
-/** Names of the event files of one kind, the first first. */
+/** Names of the event files of one kind, in order. */
 async function eventFiles(directory: string, kind: EventKind): Promise<string[]> {
   const names = await readdir(directory).catch((): string[] => []);
   return names.filter((name) => OURS.exec(name)?.[2] === kind).sort();
 }
 
 /**
- * Refuses a --log-dir that cannot be written, or in which a directory of another result would be hidden.
+ * Refuses a --log-dir that is not writable, or where it would hide another result's directory.
  *
  * @param out of the command
  */
@@ -40,11 +40,11 @@ export async function checkLogDirectory(logDir: string, out: string): Promise<vo
   await checkWritable(logDir);
 }
 
-/** What a run's event files are known by: where its --out lies, seen from them, so that both may be moved. */
+/** Identifies a run's event files: the relative path to its --out, so that both may be moved together. */
 const ownerOf = (logDir: string, out: string) => relative(resolve(logDir), resolve(out)) || '.';
 
 /**
- * Refuses event files of another run, or of this one where it is begun anew without --overwrite. Changes nothing.
+ * Refuses event files of another run, or of this one if it starts anew without --overwrite. Changes nothing.
  *
  * @param kept may the run's own files stay or be replaced?
  */
@@ -74,19 +74,19 @@ export async function removeEventFiles(logDir: string, kind: EventKind): Promise
 }
 
 /**
- * Points for TensorBoard, written as they come, each step's together. A run that is continued cuts its earlier files
- * after the step that it continues from and begins a new one, so no point is there twice; a TensorBoard that is open is
- * told to drop what it has read of later steps.
+ * Points for TensorBoard, written as they come, one step at a time. A resumed run truncates its earlier files after the
+ * step it resumes from and begins a new one, so no point occurs twice; a running TensorBoard is told to drop later
+ * steps.
  */
 export class EventLog {
   private constructor(
     private readonly file: GrowingFile,
-    /** The last step of which there are points; −1 where there are none. */
+    /** The last step with points; −1 if there are none. */
     readonly last: number,
   ) {}
 
   /**
-   * Opens a log to continue it after `steps` steps; the caller owns the directory, and has it checked.
+   * Opens a log to continue it after `steps` steps; the caller owns the directory and has checked it.
    *
    * @param out the run's own directory
    */
@@ -98,7 +98,7 @@ export class EventLog {
     const file = await GrowingFile.open(join(logDir, nextName(names.at(-1), kind)), 'wx', '--log-dir');
     try {
       await file.append(framed(versionEvent()));
-      // Of an evaluation: it would have a reader drop the points of training.
+      // Not for an evaluation: it would make a reader drop the points of training.
       if (kind === 'train') await file.append(framed(sessionEvent(last < 0 ? 0 : steps + 1, ownerOf(logDir, out))));
       return new EventLog(file, last);
     } catch (error) {
@@ -107,7 +107,7 @@ export class EventLog {
     }
   }
 
-  /** @throws Refusal where the points cannot be written, of which none stays then, or the file was deleted */
+  /** @throws Refusal if the points cannot be written (none of them remains then), or the file was deleted */
   append(step: number, points: readonly EventPoint[]): Promise<void> {
     return this.file.append(framed(summaryEvent(step, points)));
   }
@@ -121,7 +121,7 @@ export class EventLog {
   }
 }
 
-/** Later than the file before, whatever the clock says. */
+/** Sorts after the previous file, whatever the clock says. */
 function nextName(before: string | undefined, kind: EventKind): string {
   const [, seconds, , number] = OURS.exec(before ?? '') ?? [];
   const now = Math.max(Math.floor(Date.now() / 1000), Number(seconds ?? 0) + 1);
@@ -129,9 +129,9 @@ function nextName(before: string | undefined, kind: EventKind): string {
 }
 
 /**
- * Cuts a file before its first event of a later step; what was torn goes as well. A file without points is removed.
+ * Truncates a file before its first event of a later step, including a torn end. A file without points is removed.
  *
- * @returns the last step of which points are left; −1 for none
+ * @returns the last step with remaining points; −1 if none
  */
 async function keepSteps(path: string, steps: number): Promise<number> {
   let end = 0;
@@ -139,7 +139,7 @@ async function keepSteps(path: string, steps: number): Promise<number> {
   for await (const record of recordsOfFile(path)) {
     const event = readEvent(record.data);
     if (!event || event.step > steps) break;
-    // Of a file's own beginning there are two events, neither of which is a point.
+    // A file starts with two events that are not points.
     if (event.note === undefined && end > 0) last = event.step;
     end = record.end;
   }

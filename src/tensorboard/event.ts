@@ -1,16 +1,16 @@
 /**
- * What TensorBoard reads, as bytes: the fields of tensorflow.Event and its Summary that are used here (event.proto,
- * summary.proto and tensor.proto of TensorFlow), in the wire format of Protocol Buffers.
+ * The byte format read by TensorBoard: the fields of tensorflow.Event and its Summary that are used here (event.proto,
+ * summary.proto and tensor.proto of TensorFlow), in Protocol Buffers encoding.
  */
 
-/** Counts between edges: bin i has edges[i] ≤ value < edges[i + 1]. */
+/** A histogram: bin i has edges[i] ≤ value < edges[i + 1]. */
 export interface Bins {
   /** Ascending, one more than counts. */
   readonly edges: readonly number[];
   readonly counts: readonly number[];
 }
 
-/** One value under a tag. */
+/** A value under a tag. */
 export type EventPoint =
   | { readonly tag: string; readonly value: number }
   | { readonly tag: string; readonly bins: Bins }
@@ -29,7 +29,7 @@ function varint(value: number): Buffer {
 
 const key = (field: number, type: number) => varint(field * 8 + type);
 
-/** A whole number that is not negative. */
+/** A non-negative integer. */
 const whole = (field: number, value: number) => Buffer.concat([key(field, VARINT), varint(value)]);
 
 const bytesOf = (field: number, bytes: Uint8Array) => Buffer.concat([key(field, BYTES), varint(bytes.length), bytes]);
@@ -52,16 +52,16 @@ function float(field: number, value: number): Buffer {
   return Buffer.concat([key(field, FIXED32), bytes]);
 }
 
-/** Seconds since 1970, as events have them. */
+/** Seconds since 1970, the time format of events. */
 const wallTime = () => double(1, Date.now() / 1000);
 
-/** The first event of every file, which says that it is one. */
+/** The first event of every file, which identifies the format. */
 export const versionEvent = (): Buffer => Buffer.concat([wallTime(), text(3, 'brain.Event:2')]);
 
 /**
- * The beginning of a session: a reader that is open drops what it has of `step` and later steps.
+ * The start of a session: an open reader drops its data of `step` and later steps.
  *
- * @param note kept with it
+ * @param note stored with it
  */
 export function sessionEvent(step: number, note: string): Buffer {
   const started = 1;
@@ -87,7 +87,7 @@ function value(point: EventPoint): Buffer[] {
   ];
 }
 
-/** Fields of a HistogramProto; its sums are those of the bins' middles. */
+/** Fields of a HistogramProto; its sums are computed from the bins' midpoints. */
 function histogram({ edges, counts }: Bins): Buffer[] {
   const [first, last] = [counts.findIndex((count) => count > 0), counts.findLastIndex((count) => count > 0)];
   if (first < 0) return [];
@@ -105,16 +105,16 @@ function histogram({ edges, counts }: Bins): Buffer[] {
   ];
 }
 
-/** What is read back of an event: its step, and the note of a session's beginning. */
+/** Parsed parts of an event: its step, and the note of a session start. */
 export interface EventRead {
   readonly step: number;
   readonly note?: string;
 }
 
 /**
- * Reads an event that was written here.
+ * Parses an event that was written here.
  *
- * @returns undefined where the bytes are not an event
+ * @returns undefined if the bytes are not an event
  */
 export function readEvent(event: Buffer): EventRead | undefined {
   let step = 0;

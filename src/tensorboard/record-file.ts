@@ -3,12 +3,12 @@ import { maskedCrc32c } from './crc32c.js';
 
 /** Bytes of a record's length with its checksum, and of the checksum of its data. */
 const [HEAD, TAIL] = [12, 4];
-/** Bytes of a record, at most; ours have some KiB. */
+/** Max bytes of a record; ours have a few KiB. */
 const MOST_RECORD = 2 ** 24;
-/** Bytes that are read at a time. */
+/** Bytes read at a time. */
 const WINDOW = 2 ** 20;
 
-/** A record of TensorFlow's TFRecord format: length, its checksum, data, their checksum. */
+/** A record in TensorFlow's TFRecord format: length, its checksum, data, their checksum. */
 export function framed(data: Uint8Array): Buffer {
   const record = Buffer.alloc(HEAD + data.length + TAIL);
   record.writeBigUInt64LE(BigInt(data.length));
@@ -18,7 +18,7 @@ export function framed(data: Uint8Array): Buffer {
   return record;
 }
 
-/** The records of a file with the offset at which each ends, up to the first that is torn or damaged. */
+/** The records of a file with the offset at which each ends, up to the first torn or damaged one. */
 export async function* recordsOfFile(path: string): AsyncGenerator<{ data: Buffer; end: number }> {
   const file = await open(path, 'r');
   try {

@@ -16,7 +16,7 @@ export function beginsRaw({ init, l1Convention }: Pick<TrainConfig, 'init' | 'l1
   return init !== undefined || l1Convention === 'paper';
 }
 
-/** --normalize, or what it is where it is not given. */
+/** --normalize, or what it is if not given. */
 export function normalizationOf(
   config: Pick<TrainConfig, 'normalize' | 'init' | 'l1Convention'>,
 ): NonNullable<TrainConfig['normalize']> {

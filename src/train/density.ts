@@ -9,9 +9,9 @@ import { widen } from '../safetensors/floats.js';
 import type { Bins } from '../tensorboard/event.js';
 import type { EngineSettings } from './engines/engine.js';
 
-/** Activations that are sampled, at most. */
+/** Max activations that are sampled. */
 const MOST_ROWS = 4096;
-/** Operations of the encoder over all of them, at most: about a second on a few cores. */
+/** Max operations of the encoder over all of them: about a second on a few cores. */
 const MOST_OPERATIONS = 2e11;
 /** Entries of f that exist at one time: 16 MiB. */
 export const DENSITY_ENTRIES = 2 ** 22;

@@ -18,7 +18,7 @@ export const estimatesSchema = z.object({
   meanNorm: z.number().nonnegative(),
   /** E|y| in the same way, where the target is not the input. */
   meanNormOut: z.number().nonnegative().optional(),
-  /** E|y|² of what is reconstructed, of a sample; null where nothing asks for it. */
+  /** E|y|² of what is reconstructed, of a sample; null if nothing asks for it. */
   meanSquare: z.number().nonnegative().nullable(),
   /** Of --normalize per-dimension, [d_in], and [d_out] where the target is not the input. */
   factors: z
@@ -84,7 +84,7 @@ export function looksBefore(config: TrainConfig, architecture: ArchitectureName,
   );
 }
 
-/** Rows of the largest sample that is taken before the first step, at most; 0 where none is. */
+/** Max rows of the largest sample that is taken before the first step; 0 if none is. */
 export function mostSampled(
   config: TrainConfig,
   architecture: ArchitectureName,
@@ -149,7 +149,7 @@ export async function estimate(
 /**
  * Of --normalize per-dimension.
  *
- * @throws Refusal where activations do not vary
+ * @throws Refusal if activations do not vary
  */
 async function factorsOf(about: SourceDescription, batches: Batches, stop: StopRequest): Promise<Factors> {
   const { dIn, target, place } = about;
@@ -188,7 +188,7 @@ export function unitScale(square: number): number {
 
 const targetsAt = (place: string, { hook }: Target) => `${place}, targets at ${hook}`;
 
-/** @throws Refusal where the factor is not a number of float32 */
+/** @throws Refusal if the factor is not a number of float32 */
 function checkScalable(place: string, factor: number, norm: number): void {
   const scale = Math.fround(factor);
   if (scale > 0 && scale < Number.POSITIVE_INFINITY) return;

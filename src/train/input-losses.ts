@@ -9,7 +9,7 @@ import { parameterShape, type Sae } from '../sae/sae.js';
 import { type Engine, type EngineSettings, type Example, sizesOf } from './engines/engine.js';
 import { optionsOf } from './engines/state.js';
 
-/** Most feature activations that exist at a time: 128 MiB of float32. */
+/** Max feature activations that exist at a time: 128 MiB of float32. */
 export const MOST_LOSS_ENTRIES = 2 ** 25;
 
 /** What a stop meanwhile says; who asked for the losses knows what is kept. */
@@ -20,13 +20,13 @@ export interface InputLosses {
   /**
    * @param rows x [rows × d_in] scaled activations, and y [rows × d_out] where the target is another
    * @returns [rows]
-   * @throws Interrupted where a stop was asked for
+   * @throws Interrupted if a stop was requested
    */
   of(rows: Example, stop?: StopRequest): Promise<Float64Array>;
   close(): Promise<void>;
 }
 
-/** Those that an engine computes where its parameters are; undefined where it does not. */
+/** Those that an engine computes where its parameters are; undefined if it does not. */
 export function engineLosses(engine: Engine, l1: number): InputLosses | undefined {
   if (!engine.losses) return undefined;
   return {

@@ -82,7 +82,7 @@ export function findBroken(
   return zero >= 0 ? `row ${zero} of W_dec is zero` : undefined;
 }
 
-/** The first row without a number other than 0; −1 where there is none. */
+/** The first row without a number other than 0; −1 if there is none. */
 function zeroRow(matrix: Float32Array | undefined, d: number): number {
   if (!matrix) return -1;
   for (let row = 0; row < matrix.length / d; row++) {

@@ -13,18 +13,18 @@ import { mayLeaveOut, SAMPLE_ROWS, sampleRows } from './estimates.js';
 // others of the batch stand in their places, so that a batch has its size and an epoch its rows.
 
 /**
- * --max-activation-norm-multiple where it is not given, as dictionary_learning recommends. Less would count ordinary
+ * --max-activation-norm-multiple if not given, as dictionary_learning recommends. Less would count ordinary
  * activations of some sites among the sinks (docs/explanation/activations.md).
  */
 const USUAL_MULTIPLE = 10;
-/** Where more than this share is longer, they are no exceptions, and unless it is asked for they are not left out. */
+/** Where more than this share is longer, they are no exceptions, and unless it is requested they are not left out. */
 const MOST_LEFT_OUT = 0.005;
 
 /**
- * What decides which rows are too long for a new run; undefined where none is.
+ * What decides which rows are too long for a new run; undefined if none is.
  *
  * @param say told of what is left out without being asked for
- * @throws UsageRefusal where the harvest of the store left rows out by another multiple
+ * @throws UsageRefusal if the harvest of the store left rows out by another multiple
  */
 export async function normLimitOf(
   config: TrainConfig,
@@ -94,7 +94,7 @@ export class OrdinaryRows {
    * call writes over, unless it may be changed itself.
    *
    * @param own does nobody else train on it?
-   * @throws Refusal where all are too long
+   * @throws Refusal if all are too long
    */
   batch(batch: Batch, own = false): Batch {
     const { dIn, target, place } = this.source;

@@ -15,7 +15,7 @@ import { INPUTS_STOPPED, type InputLosses } from './input-losses.js';
 /** Length of a resampled encoder row relative to the mean of those alive (Bricken et al. 2023). */
 const ENCODER_SHARE = 0.2;
 
-/** @throws UsageRefusal where the architecture has no use for resampling, or --train freezes what it would change */
+/** @throws UsageRefusal if the architecture has no use for resampling, or --train freezes what it would change */
 export function checkResampling({ arch, resampleAt }: TrainConfig, settings: EngineSettings): void {
   if (resampleAt.length === 0) return;
   const { resampling, trains } = trainingOf(settings.architecture);
@@ -44,7 +44,7 @@ export function deadFeatures(state: TrainerState, deadWindow: number): number[] 
 interface InputsToDraw {
   readonly batches: Batches;
   readonly about: SourceDescription;
-  /** Looked at, at most. */
+  /** Max looked at. */
   readonly most: number;
   /** Steps done: the occasion. */
   readonly step: number;
@@ -60,7 +60,7 @@ interface InputsToDraw {
  *
  * @param losses under the SAE as it stands; closed here
  * @returns at most count, and the number of inputs sampled
- * @throws Interrupted where a stop was asked for
+ * @throws Interrupted if a stop was requested
  */
 export async function drawInputs(
   losses: InputLosses,
@@ -167,7 +167,7 @@ export function resampleFeatures(
   }
 }
 
-/** Unit vectors along what is encoded of an input, and along what is to be reconstructed; undefined where one is zero. */
+/** Unit vectors along what is encoded of an input, and along what is to be reconstructed; undefined if one is zero. */
 function directionsOf(
   { x, y }: Example,
   state: TrainerState,

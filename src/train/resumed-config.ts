@@ -14,7 +14,7 @@ import { newestCheckpoint } from './training-checkpoint.js';
  *
  * @param given values from the command line, by flag name
  * @param file the configuration file
- * @throws UsageRefusal where a flag is given that the run has otherwise, naming it
+ * @throws UsageRefusal if a flag is given that the run has otherwise, naming it
  */
 export async function trainConfig(given: Readonly<Record<string, unknown>>, file?: string): Promise<TrainConfig> {
   const fromFile = file === undefined ? {} : withoutRivals(section(file, 'train'), 'train', given);

@@ -36,11 +36,11 @@ export interface Finished extends Pick<Sizes, 'dIn' | 'dOut'> {
   /** Its cfg.json. */
   readonly path: string;
   readonly settings: TrainingRecord;
-  /** Steps that it was trained for; NaN where it was not trained here. */
+  /** Steps that it was trained for; NaN if it was not trained here. */
   readonly steps: number;
 }
 
-/** What an SAE in `directory` was trained with; undefined where there is none. */
+/** What an SAE in `directory` was trained with; undefined if there is none. */
 export async function finishedIn(directory: string): Promise<Finished | undefined> {
   const path = join(directory, CFG_FILE);
   if (!(await exists(path))) return undefined;

@@ -67,9 +67,9 @@ export function activationScales(
 }
 
 /**
- * --l1, or what it is where it is not given; undefined where there is no penalty.
+ * --l1, or what it is if not given; undefined if there is no penalty.
  *
- * @throws UsageRefusal where it is not given, and activations have another scale than the usual one is for
+ * @throws UsageRefusal if it is not given, and activations have another scale than the usual one is for
  */
 export function usualL1(
   { arch, l1, normalize }: Pick<TrainConfig, 'arch' | 'l1' | 'normalize'>,
@@ -103,14 +103,14 @@ export function lambdaOf(
   );
 }
 
-/** @throws UsageRefusal where flags contradict each other, whatever the activations are */
+/** @throws UsageRefusal if flags contradict each other, whatever the activations are */
 export function checkFlags(config: TrainConfig): void {
   checkTarget(config);
   checkCoordinates(config);
   checkSubspace(config);
 }
 
-/** @throws UsageRefusal where --skip is given without a target */
+/** @throws UsageRefusal if --skip is given without a target */
 function checkTarget({ target, hookOut, skip }: Pick<TrainConfig, 'target' | 'hookOut' | 'skip'>): void {
   if (!skip || target !== undefined || hookOut !== undefined) return;
   throw new UsageRefusal(
@@ -120,7 +120,7 @@ function checkTarget({ target, hookOut, skip }: Pick<TrainConfig, 'target' | 'ho
   );
 }
 
-/** @throws UsageRefusal where --normalize per-dimension does not go with other flags */
+/** @throws UsageRefusal if --normalize per-dimension does not go with other flags */
 function checkCoordinates({ normalize, init, l1Convention }: TrainConfig): void {
   if (normalize !== 'per-dimension') return;
   if (init !== undefined) {
@@ -143,7 +143,7 @@ function checkCoordinates({ normalize, init, l1Convention }: TrainConfig): void 
  * What adjusts λ to --l0; undefined without.
  *
  * @param before what a checkpoint kept
- * @throws UsageRefusal where λ cannot be adjusted
+ * @throws UsageRefusal if λ cannot be adjusted
  */
 export function adjustmentOf(
   config: TrainConfig,
@@ -288,7 +288,7 @@ const OF_PENALTY = {
 const given = (value: unknown, usual: unknown) =>
   JSON.stringify(value) !== JSON.stringify(usual) && JSON.stringify(value) !== '[]';
 
-/** @throws UsageRefusal where a flag is given that does not belong to --arch */
+/** @throws UsageRefusal if a flag is given that does not belong to --arch */
 function checkFlagsOf({ arch, ...flags }: Pick<TrainConfig, 'arch'> & Readonly<Record<string, unknown>>): void {
   const { flags: own, penalised, penaltyScales } = trainingOf(arch);
   for (const [key, schema] of Object.entries(architectureFlags)) {
@@ -317,7 +317,7 @@ function checkFlagsOf({ arch, ...flags }: Pick<TrainConfig, 'arch'> & Readonly<R
   }
 }
 
-/** @throws UsageRefusal where more features are to fire than there are */
+/** @throws UsageRefusal if more features are to fire than there are */
 function checkL0({ l0 }: Pick<TrainConfig, 'l0'>, { dSae }: Sizes): void {
   if (l0 === undefined || l0 < dSae) return;
   throw new UsageRefusal(
@@ -330,7 +330,7 @@ function checkL0({ l0 }: Pick<TrainConfig, 'l0'>, { dSae }: Sizes): void {
 /**
  * What --arch, its own flags and --train mean to an engine.
  *
- * @throws UsageRefusal where they contradict each other, or a flag belongs to another architecture
+ * @throws UsageRefusal if they contradict each other, or a flag belongs to another architecture
  */
 export function architectureSettings(
   config: Pick<TrainConfig, 'arch' | 'train' | 'l0'> & Partial<Pick<TrainConfig, 'skip'>>,
@@ -472,7 +472,7 @@ function checkSameSettings(path: string, before: TrainingRecord, settings: Writt
 /**
  * The source that a run's settings record, as far as they do.
  *
- * @throws Refusal where they record none
+ * @throws Refusal if they record none
  */
 export function recordedSource(
   { activations }: TrainingRecord,

@@ -9,7 +9,7 @@ export interface Schedule {
   readonly steps: number;
   /** Steps over which the learning rate rises, as capped. */
   readonly warmup: number;
-  /** The last steps, over which it falls; 0 where it stays. */
+  /** The last steps, over which it falls; 0 if it stays. */
   readonly decaySteps: number;
   /** Steps over which λ rises. */
   readonly l1Warmup: number;
@@ -37,7 +37,7 @@ const AFTER_RESAMPLING = 0.1;
  * The learning rate rises linearly, stays or falls, and drops to a tenth whenever dead features are resampled, from
  * where a cosine brings it back; λ rises linearly and stays (paper, appendix D).
  *
- * @throws UsageRefusal where the parts do not fit the number of steps
+ * @throws UsageRefusal if the parts do not fit the number of steps
  */
 export function schedule(config: ScheduleConfig, steps: number): Schedule {
   checkSchedule(config, steps);
@@ -46,7 +46,7 @@ export function schedule(config: ScheduleConfig, steps: number): Schedule {
 
 /**
  * @param first steps that the run was to have when it began
- * @throws UsageRefusal where the parts of a schedule do not fit the number of steps
+ * @throws UsageRefusal if the parts of a schedule do not fit the number of steps
  */
 export function checkSchedule(config: ScheduleConfig, steps: number, first = steps): void {
   checkShares(config);
@@ -68,7 +68,7 @@ export function checkSchedule(config: ScheduleConfig, steps: number, first = ste
   }
 }
 
-/** @throws UsageRefusal where a part is given in steps and as a share, or falls that has no shape */
+/** @throws UsageRefusal if a part is given in steps and as a share, or falls that has no shape */
 function checkShares({ lrDecay, decaySteps, decayShare, l1Warmup, l1WarmupShare }: ScheduleConfig): void {
   const refused = (cause: string, remedy: string) => new UsageRefusal(cause, remedy, 'train/schedule-share');
   if (l1WarmupShare !== undefined && l1Warmup > 0) {
@@ -204,7 +204,7 @@ export function deadKnownFrom({ deadWindow, batch }: DeadWindow): number {
   return Math.ceil(deadWindow / batch);
 }
 
-/** @throws UsageRefusal where dead features are to be resampled before any can be known */
+/** @throws UsageRefusal if dead features are to be resampled before any can be known */
 export function checkResampleSteps({ resampleAt, ...window }: DeadWindow & Pick<TrainConfig, 'resampleAt'>): void {
   const from = deadKnownFrom(window);
   const early = resampleAt.find((step) => step < from);

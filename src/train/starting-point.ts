@@ -24,7 +24,7 @@ interface Init {
 }
 
 /**
- * Opens the SAE of --init; undefined where there is none.
+ * Opens the SAE of --init; undefined if there is none.
  *
  * @param directory where it lies, if elsewhere than --init says (saeDirectory)
  * @throws Refusal when it is of another hook or model, or does not fit the run
@@ -71,7 +71,7 @@ export async function openInit(
   return { path, files, unchanged };
 }
 
-/** @throws Refusal where a run with a target cannot start from it */
+/** @throws Refusal if a run with a target cannot start from it */
 function checkTranscoder(path: string, { transcoder, skip }: SaeFiles, settings: EngineSettings): void {
   if (!transcoder) {
     throw new Refusal(

@@ -46,8 +46,8 @@ export function subspaceBytes(config: Settings, { dIn, dOut = 0 }: Widths): numb
 }
 
 /**
- * @param widths undefined where they are not known yet
- * @throws UsageRefusal where --init-subspace does not go with another flag, or with the activations
+ * @param widths undefined if they are not known yet
+ * @throws UsageRefusal if --init-subspace does not go with another flag, or with the activations
  */
 export function checkSubspace({ initSubspace, init }: Settings, widths?: Widths): void {
   if (initSubspace === 'none') return;
@@ -81,7 +81,7 @@ export function checkSubspace({ initSubspace, init }: Settings, widths?: Widths)
  *
  * @param drawn random ones
  * @param sample of activations in the coordinates that training runs in
- * @throws Refusal where the sample has fewer rows than --init-subspace has directions
+ * @throws Refusal if the sample has fewer rows than --init-subspace has directions
  */
 export async function withinSubspace(
   drawn: Directions,
@@ -170,7 +170,7 @@ async function covarianceOf(x: Float32Array, d: number, threads: number): Promis
 
 /**
  * The number of `auto`: the effective rank once every dimension has the same variance, so that one large dimension does
- * not count for all others; undefined where that is nearly all of them, or nothing varies. docs/explanation/training.md has what is
+ * not count for all others; undefined if that is nearly all of them, or nothing varies. docs/explanation/training.md has what is
  * behind it.
  *
  * @param covariance [d × d]

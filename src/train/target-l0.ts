@@ -129,7 +129,7 @@ const FEWEST_STEPS = 10;
  *
  * @param begin λ of --l1, in the engines' convention
  * @param before what a checkpoint kept
- * @throws UsageRefusal where λ cannot be adjusted to --l0
+ * @throws UsageRefusal if λ cannot be adjusted to --l0
  */
 export function adjustment(
   config: Pick<TrainConfig, 'lr' | 'l1Warmup' | 'l0'>,

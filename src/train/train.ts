@@ -94,7 +94,7 @@ async function openTrainer(
 /**
  * Is nothing to be trained on, and the SAE in --out finished? Then --resume alone has nothing to do.
  *
- * @throws Refusal where more steps, or other settings, are asked for
+ * @throws Refusal if more steps, or other settings, are asked for
  */
 async function finishedAlone(config: TrainConfig): Promise<boolean> {
   if (!config.resume || config.activations !== undefined || config.model !== undefined) return false;
@@ -107,7 +107,7 @@ async function finishedAlone(config: TrainConfig): Promise<boolean> {
   return true;
 }
 
-/** @throws Refusal where --strict is given and the finished SAE is useless */
+/** @throws Refusal if --strict is given and the finished SAE is useless */
 async function judged({ out, strict }: TrainConfig, progress: Progress): Promise<string> {
   const faults = await reportVerdict(out, progress);
   if (!strict || faults.length === 0) return out;
@@ -201,7 +201,7 @@ export function openSource(config: TrainConfig, progress: Progress, stop: StopRe
   return openStandardInput(config, progress, stop);
 }
 
-/** @throws UsageRefusal where the target is the input, which it is without --target */
+/** @throws UsageRefusal if the target is the input, which it is without --target */
 async function openStores(activations: string, { target, poolRows }: TrainConfig): Promise<ActivationSource> {
   const source = await openStoreSource({ activations, target, poolRows });
   if (source.about.target?.hook === source.about.hook) throw targetIsInput('target', source.about.hook);

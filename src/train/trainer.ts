@@ -141,8 +141,8 @@ export class Trainer {
    * One step, with all that belongs to it.
    *
    * @param own may rows of the batch be changed?
-   * @throws Refusal where the loss is not finite, or what the step leaves is not
-   * @throws Interrupted where a stop comes while inputs are sampled; the checkpoint is of the step before then
+   * @throws Refusal if the loss is not finite, or what the step leaves is not
+   * @throws Interrupted if a stop comes while inputs are sampled; the checkpoint is of the step before then
    */
   async step(batch: Batch, own = false): Promise<void> {
     const { config, plan, about } = this.run;
@@ -170,7 +170,7 @@ export class Trainer {
   /**
    * Writes a checkpoint of the steps done.
    *
-   * @throws Refusal where the state is not finite: what was kept before stays
+   * @throws Refusal if the state is not finite: what was kept before stays
    */
   async save(): Promise<void> {
     const { config, fixed, estimates, settings, batches, ordinary } = this.run;

@@ -109,7 +109,7 @@ async function checkpointsOf(directory: string): Promise<string[]> {
   return names.filter(isCheckpoint).sort().reverse();
 }
 
-/** Name of the newest checkpoint; undefined where there is none. */
+/** Name of the newest checkpoint; undefined if there is none. */
 export async function newestCheckpoint(directory: string): Promise<string | undefined> {
   return (await checkpointsOf(directory))[0];
 }
@@ -133,7 +133,7 @@ export async function hasCheckpointBeyond(directory: string, steps: number): Pro
 }
 
 /**
- * Reads the newest checkpoint of an output directory; undefined where there is none. One that a failing disk has
+ * Reads the newest checkpoint of an output directory; undefined if there is none. One that a failing disk has
  * damaged is passed over for the one before.
  *
  * @param continued how the run continues after the settings and steps of a checkpoint; refuses settings that differ

@@ -12,7 +12,7 @@ export interface Fault {
   readonly remedy: string;
 }
 
-/** Of the last line of a training curve, what is judged; NaN where it is not known. */
+/** Of the last line of a training curve, what is judged; NaN if it is not known. */
 export type LastFigures = Pick<
   MetricsRecord,
   'step' | 'tokens' | 'loss' | 'l0' | 'explained_variance' | 'dead_fraction'

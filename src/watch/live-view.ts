@@ -10,19 +10,19 @@ import { trainingCurvesFigure } from '../report/training-curves.js';
 import type { RunStanding } from '../status/run-standing.js';
 import type { Seen, WatchedRun, WatchedRuns } from './watched-runs.js';
 
-/** What is shown is drawn anew after so long at the earliest (milliseconds), */
+/** Min time between redraws (milliseconds), */
 const FRESH = 1000;
-/** or after a multiple of the time it took to draw: however many runs there are, most of the time is left to them. */
+/** or a multiple of the time it took to draw: however many runs there are, most of the CPU time is left to them. */
 const TIMES = 5;
 
-/** The part of the page that changes, as it stood at one time. */
+/** The part of the page that changes, at one point in time. */
 export interface PageView {
   readonly html: string;
-  /** Another text whenever `html` is another. */
+  /** Changes whenever `html` does. */
   readonly tag: string;
 }
 
-/** Draws what is watched when it is asked for, once for all who ask at about the same time. */
+/** Draws the watched runs on request, once for all clients that ask at about the same time. */
 export class LiveView {
   private view: Promise<PageView> | undefined;
   private staleAt = 0;
@@ -36,7 +36,7 @@ export class LiveView {
 
   current(): Promise<PageView> {
     if (this.view === undefined || performance.now() >= this.staleAt) {
-      // One draws at a time.
+      // Only one draw at a time.
       this.staleAt = Number.POSITIVE_INFINITY;
       const began = performance.now();
       this.view = this.draw().finally(() => {
@@ -57,24 +57,24 @@ export class LiveView {
   }
 }
 
-/** Most runs whose curves are drawn. */
+/** Max runs whose curves are drawn. */
 export const MOST_DRAWN = 100;
-/** With more runs than this the curves come first: the table is longer than a screen. */
+/** With more runs than this, curves come first: the table is longer than a screen. */
 const SHORT_TABLE = 8;
-/** Points of all lines of a panel together, about; a line has 50 to 400. */
+/** Approximate total points of all lines in a panel; a line has 50 to 400. */
 const POINTS = 9600;
 
-/** A run as it stands on the page: the subject of its entry. */
+/** A run on the page: the subject of its entry. */
 interface Shown extends Subject {
   readonly run: WatchedRun;
 }
 
-/** What names a run, as cfg.json has it. */
+/** Identity of a run, as in cfg.json. */
 function recordOf({ settings: { own, train, l1, dSae } }: WatchedRun): Record<string, unknown> {
   return { ...own, train, ...(l1 === undefined ? {} : { l1 }), ...(dSae === undefined ? {} : { d_sae: dSae }) };
 }
 
-/** Puts the runs in the page's order: by hook, architecture and name, which stays while they grow. */
+/** Sorts the runs by hook, architecture and name, an order that stays as they grow. */
 function entriesOfRuns(runs: readonly WatchedRun[], root: string): Placed<Shown>[] {
   return entriesOf(
     runs.map((run) => ({
@@ -94,7 +94,7 @@ function entriesOfRuns(runs: readonly WatchedRun[], root: string): Placed<Shown>
 
 const STATES = ['running', 'stalled', 'stopped', 'finished'] as const;
 
-/** The hook of all runs that say theirs; undefined where they have several. */
+/** The common hook of all runs that give one; undefined if they have several. */
 function commonHook(runs: readonly WatchedRun[]): string | undefined {
   const hooks = distinct(runs.map(({ settings }) => settings.hook).filter((hook) => hook !== undefined));
   return hooks.length === 1 ? hooks[0] : undefined;
@@ -112,12 +112,12 @@ function runsSummary({ runs, complete, refused }: Seen): Markup {
       : runs.length === 1
         ? `One run${at}, ${runs[0]!.standing.state}.`
         : `${counted(runs.length, 'run')}${at}: ${states.join(', ')}.`;
-  const more = complete ? '' : ' There is more below this directory than is shown: watch a part of it.';
-  const unread = refused > 0 ? ` The metrics.jsonl of ${counted(refused, 'run')} may not be read.` : '';
+  const more = complete ? '' : ' This directory contains more than is shown: watch a part of it.';
+  const unread = refused > 0 ? ` The metrics.jsonl of ${counted(refused, 'run')} is not readable.` : '';
   return markup`<p class="summary">${counts}${more}${unread}</p>`;
 }
 
-/** Minutes and hours only: a page that changes every second tells no more. */
+/** Minutes and hours only: seconds would change the page all the time. */
 function silenceOf(seconds: number): string {
   return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : duration(seconds);
 }
@@ -132,10 +132,10 @@ function stepCell({ step, steps }: RunStanding): Markup {
   return markup`<td class="number" data-value="${String(step)}">${integer(step)}${steps === undefined ? '' : ` of ${integer(steps)}`}${bar}</td>`;
 }
 
-/** A value that the page's script sorts by; nothing for a value that is missing: it stays last. */
+/** Sort key for the page's script; empty for a missing value, which stays last. */
 const sortable = (value: number | undefined) => (value !== undefined && Number.isFinite(value) ? String(value) : '');
 
-/** Where a run is and what kind it is, as far as it says and neither its name nor its directory does. */
+/** Location and kind of a run, as far as its name and directory do not already show them. */
 function kindOf(
   { settings: { architecture, dSae, l1, hook }, unreadable }: WatchedRun,
   sae: string,
@@ -176,7 +176,7 @@ const HEADS = [
   ['Step', ''],
   ['Rate', 'activations/s'],
   ['Time left', ''],
-  ['L0', 'a token'],
+  ['L0', 'per token'],
   ['Explained variance', ''],
   ['Loss', ''],
   ['Dead', '%'],
@@ -194,7 +194,7 @@ function runTable(entries: readonly Placed<Shown>[]): Markup {
 </table></div>`;
 }
 
-/** The runs whose curves are drawn, those that wrote last, with fewer points the more there are. */
+/** The runs whose curves are drawn, most recently updated first; the more there are, the fewer points each. */
 export function drawnEntries(runs: readonly WatchedRun[], root: string): Placed<Shown>[] {
   const begun = entriesOfRuns(runs, root).filter(({ curve }) => curve.length > 0);
   const newest = [...begun].sort((a, b) => a.record.run.standing.silence - b.record.run.standing.silence);
@@ -203,12 +203,13 @@ export function drawnEntries(runs: readonly WatchedRun[], root: string): Placed<
   return begun.filter((entry) => drawn.has(entry)).map((entry) => ({ ...entry, curve: thinned(entry.curve, points) }));
 }
 
-/** The curves of the runs; null where there is no line yet. */
+/** The curves of the runs; null if there are none yet. */
 export function runCurves(runs: readonly WatchedRun[], root: string): Markup | null {
   const figure = trainingCurvesFigure(drawnEntries(runs, root));
   if (figure === null) return null;
   const begun = runs.filter(({ curve }) => curve.length > 0).length;
-  const some = begun <= MOST_DRAWN ? '' : ` Of ${integer(begun)} runs, the ${MOST_DRAWN} that wrote last are drawn.`;
+  const some =
+    begun <= MOST_DRAWN ? '' : ` Of ${integer(begun)} runs, the ${MOST_DRAWN} most recently updated are drawn.`;
   return markup`<figure><div class="scroll" tabindex="0" role="region" aria-label="Training curves">${figure}</div>
 <figcaption>Against activations seen. Values are means over the steps since the line of metrics.jsonl before, except dead features and learning rate, which are as they stood; long curves are averaged over consecutive lines. Loss is on normalised activations, and not comparable between architectures nor between sparsity coefficients.${some}</figcaption></figure>
 `;
@@ -217,8 +218,8 @@ export function runCurves(runs: readonly WatchedRun[], root: string): Markup | n
 /**
  * The part of the page that changes.
  *
- * @param root the directory that is watched
- * @param curves what runCurves gave for these runs
+ * @param root the watched directory
+ * @param curves result of runCurves for these runs
  */
 export function liveFragment(seen: Seen, root: string, curves: Markup | null): Markup {
   const entries = entriesOfRuns(seen.runs, root);

@@ -6,42 +6,42 @@ import { type MetricsRecord, metricsLine } from '../sae/training-curve.js';
 
 /** Bytes read at a time. */
 const READ_CHUNK = 1 << 18;
-/** Most records kept of a curve: twice this. */
+/** Max records kept of a curve: twice this. */
 const KEPT = 400;
-/** Lines between which speed is averaged. */
+/** Number of lines over which speed is averaged. */
 const RECENT = 11;
-/** Bytes before the place reached that tell whether the file is still the one that was read. */
+/** Bytes before the current position that show whether the file is still the same. */
 const SEAM = 512;
 
-/** Follows one metrics.jsonl: each update reads what was added since the one before. */
+/** Follows one metrics.jsonl: each update reads what was added since the previous one. */
 export class CurveFile {
   curve = new ThinnedCurve(KEPT);
   /** The last lines, in order. */
   recent: MetricsRecord[] = [];
-  /** Lines that are not what training writes; they are left out. */
+  /** Invalid lines, which are skipped. */
   unreadable = 0;
-  /** When the file was last written (milliseconds since 1970). */
+  /** Last modification of the file (milliseconds since 1970). */
   written = 0;
   private size = -1;
   private inode = -1;
-  /** Bytes of whole lines read. */
+  /** Bytes of complete lines read. */
   private offset = 0;
   private seam = Buffer.alloc(0);
 
   constructor(readonly path: string) {}
 
   /**
-   * Takes in whole lines that were added; a torn last line waits for its rest. A file that was written anew (a run that
-   * was resumed, or overwritten) is read from its beginning.
+   * Reads complete lines that were added; a torn last line waits for its rest. A rewritten file (of a resumed or
+   * overwritten run) is read from its beginning.
    *
    * @returns whether anything changed
-   * @throws what the file system says, where the file cannot be read
+   * @throws the file system's error if the file cannot be read
    */
   async update(): Promise<boolean> {
     const { size, mtimeMs, ino } = await lstat(this.path);
-    // Clocks of file systems tick slowly: another file of the same size may bear the same time.
+    // File system clocks are coarse: a different file of the same size may have the same time.
     if (size === this.size && mtimeMs === this.written && ino === this.inode) return false;
-    // Whatever bears the name: no link is followed, and opening a pipe does not wait for its other end.
+    // Without following links or waiting for the other end of a pipe.
     const file = await open(this.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
       if (!(await file.stat()).isFile()) return false;

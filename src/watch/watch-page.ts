@@ -1,12 +1,12 @@
 import { Markup, markup, scriptHash, styleSheet } from '../report/page.js';
 import { MOST_DRAWN, type PageView } from './live-view.js';
 
-/** Where the part of the page that changes is fetched from. */
+/** URL of the part of the page that changes. */
 export const FRAGMENT_PATH = '/runs';
 
 /**
- * How the reader wants the runs: sorted by the column whose head is chosen, and without those whose symbol was clicked or
- * that lack the text of the filter. It outlives the answers of the server, and a reload of the tab.
+ * The reader's view of the runs: sorted by the selected column, without those whose symbol was clicked or that do not
+ * match the filter. It survives updates from the server, and a reload of the tab.
  */
 const VIEW_SCRIPT = `
 const view = Object.assign({ column: null, direction: 1, hidden: [], filter: '' }, JSON.parse(sessionStorage.getItem('view') ?? '{}'));
@@ -72,8 +72,8 @@ apply();
 `;
 
 /**
- * Fetches the changing part every few seconds, less often while nobody looks, and says when no answer comes. An answer
- * that is the same as the one before is empty (304).
+ * Fetches the changing part every few seconds, less often while the tab is hidden, and reports a missing response. An
+ * unchanged response is empty (304).
  */
 const SCRIPT = `
 const live = document.getElementById('live');
@@ -97,7 +97,7 @@ async function refresh() {
     answered = new Date();
     gone.hidden = true;
   } catch {
-    gone.textContent = 'No answer from sae-pipe watch: the page stands as it was at ' + answered.toLocaleTimeString() + '.';
+    gone.textContent = 'No response from sae-pipe watch: the page shows the state of ' + answered.toLocaleTimeString() + '.';
     gone.hidden = false;
   }
   setTimeout(refresh, document.hidden ? 15000 : 2000);
@@ -126,7 +126,7 @@ progress::-webkit-progress-value { background: var(--axis); }
 progress::-moz-progress-bar { background: var(--axis); }
 `;
 
-/** What a browser may do with the page: run this script, ask this server, and nothing else. */
+/** What a browser may do with the page: run this script, query this server, and nothing else. */
 export const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
   `script-src ${scriptHash(SCRIPT)}`,
@@ -138,7 +138,7 @@ export const CONTENT_SECURITY_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** The whole document, which needs nothing but the server it came from. */
+/** The complete document, which needs nothing but its server. */
 export function watchPage(title: string, { html, tag }: PageView): string {
   return markup`<!doctype html>
 <html lang="en">

@@ -20,8 +20,8 @@ import { WatchedRuns } from './watched-runs.js';
 /**
  * Serves a live page of the runs in and below a directory until the user stops it.
  *
- * @param print told the page's address
- * @throws Refusal where there is no such directory or the port is in use; Interrupted in the end
+ * @param print receives the page's address
+ * @throws Refusal if the directory does not exist or the port is in use; Interrupted in the end
  */
 export async function watch(
   { directory, port }: WatchConfig,
@@ -31,8 +31,8 @@ export async function watch(
   const found = await stat(directory).catch(() => undefined);
   if (!found?.isDirectory()) {
     throw new Refusal(
-      found ? `${directory} is not a directory.` : `There is no directory ${directory}.`,
-      'Give the --out of train, or a directory that holds several.',
+      found ? `${directory} is not a directory.` : `The directory ${directory} does not exist.`,
+      'Give the --out of train, or a directory that contains several.',
       'watch/no-directory',
     );
   }
@@ -41,15 +41,15 @@ export async function watch(
   print(server.url);
   const signal = await stopAsked(stop);
   await server.close();
-  throw new Interrupted(signal, 'the page is closed; what it showed continues.');
+  throw new Interrupted(signal, 'the page is closed; the runs continue.');
 }
 
 /**
- * Serves the page of a view on 127.0.0.1. There are two fixed paths; nothing of a request but its method, its path, its
- * Host and its If-None-Match is read, and none of it reaches the disk.
+ * Serves the page of a view on 127.0.0.1. There are two fixed paths; only a request's method, path, Host and
+ * If-None-Match are read, and none of them reaches the disk.
  *
- * @param port 0: any that is free
- * @throws Refusal where the port cannot be had
+ * @param port 0: any free port
+ * @throws Refusal if the port is not available
  */
 export function serve(view: LiveView, title: string, port: number, limits = LIMITS): Promise<Listening> {
   const bodies = new Bodies(title);
@@ -65,7 +65,7 @@ async function replyTo(request: IncomingMessage, view: LiveView, bodies: Bodies)
   const { method, url, headers } = request;
   if (method !== 'GET' && method !== 'HEAD') return sentenceReply(405, 'Only GET and HEAD.', { Allow: 'GET, HEAD' });
   if (hasBody(request)) return sentenceReply(413, 'A request has no body here.', { Connection: 'close' });
-  if (url !== '/' && url !== FRAGMENT_PATH) return sentenceReply(404, 'There is nothing here; the page is at /.');
+  if (url !== '/' && url !== FRAGMENT_PATH) return sentenceReply(404, 'Not found; the page is at /.');
   const current = await view.current();
   const type = 'text/html; charset=utf-8';
   if (url === '/') return { status: 200, body: bodies.of(current).page(), type };
@@ -74,7 +74,7 @@ async function replyTo(request: IncomingMessage, view: LiveView, bodies: Bodies)
   return { status: 200, body: bodies.of(current).fragment(), type, headers: tagged };
 }
 
-/** What is sent of the newest view, each made when it is first asked for. */
+/** Responses for the newest view, each built on first use. */
 class Bodies {
   private view: PageView | undefined;
   private made: { page?: Buffer; fragment?: Buffer } = {};

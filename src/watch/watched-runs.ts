@@ -6,29 +6,29 @@ import { type RunStanding, standingOf } from '../status/run-standing.js';
 import { MOST_DIRECTORIES, search } from '../status/search.js';
 import { CurveFile } from './run-files.js';
 
-/** New runs are looked for as often (milliseconds). */
+/** Interval between searches for new runs (milliseconds). */
 const SEARCH_INTERVAL = 5000;
 
-/** One run as it was last seen. */
+/** One run as last seen. */
 export interface WatchedRun {
   readonly directory: string;
   readonly settings: RunSettings;
   readonly standing: RunStanding;
   /** The curve, thinned to less than 800 records. */
   readonly curve: readonly MetricsRecord[];
-  /** The newest line. */
+  /** The last line. */
   readonly last: MetricsRecord | undefined;
-  /** Lines of metrics.jsonl that could not be read. */
+  /** Unreadable lines of metrics.jsonl. */
   readonly unreadable: number;
 }
 
 export interface Seen {
   readonly runs: readonly WatchedRun[];
-  /** False where not every directory was looked into. */
+  /** False if not every directory was searched. */
   readonly complete: boolean;
-  /** Runs whose metrics.jsonl may not be read. */
+  /** Runs whose metrics.jsonl is not readable. */
   readonly refused: number;
-  /** Another number whenever a curve, a setting or the set of runs has changed; time alone does not change it. */
+  /** Changes whenever a curve, a setting or the set of runs does; not with time alone. */
   readonly version: number;
 }
 
@@ -37,7 +37,7 @@ interface Followed {
   readonly settings: SettingsFile;
 }
 
-/** The runs in and below a directory, followed as they grow. Nothing is read but when `look` is called. */
+/** The runs in and below a directory, followed as they grow. Reads only when `look` is called. */
 export class WatchedRuns {
   private followed = new Map<string, Followed>();
   private searched = Number.NEGATIVE_INFINITY;
@@ -52,16 +52,16 @@ export class WatchedRuns {
     private readonly now: () => number = Date.now,
   ) {}
 
-  /** Takes in what is new on disk. Not to be called again before it is done. */
+  /** Reads what is new on disk. Calls must not overlap. */
   async look(): Promise<Seen> {
-    // A clock that was set back must not stop the search until it has caught up.
+    // A clock that is set back must not stop the search until it has caught up.
     if (Math.abs(this.now() - this.searched) >= SEARCH_INTERVAL) await this.search();
     for (const [directory, { curve, settings }] of this.followed) {
       try {
         const changed = [await settings.update(), await curve.update()];
         if (changed.includes(true)) this.version++;
       } catch (error) {
-        // The next search finds it again where it comes back.
+        // The next search finds it again if it comes back.
         this.followed.delete(directory);
         this.version++;
         if (!isGone(error)) this.refused.add(directory);
@@ -70,7 +70,7 @@ export class WatchedRuns {
     const runs: WatchedRun[] = [];
     for (const [directory, { curve, settings }] of this.followed) {
       const { settings: said } = settings;
-      // Whoever has a finished run changes nothing of how it is shown.
+      // A finished run looks the same, whoever owns it.
       const owner = said.finished ? undefined : ((await this.owners.of(directory))?.state ?? 'gone');
       runs.push({
         directory,
@@ -103,18 +103,19 @@ function follow(directory: string): Followed {
   return { curve: new CurveFile(join(directory, METRICS_FILE)), settings: new SettingsFile(directory) };
 }
 
-/** Most runs that are followed. */
+/** Max runs to follow. */
 const MOST_FOLLOWED = 500;
 
 interface FoundRuns {
-  /** Directories with a metrics.jsonl, in the order of their paths. */
+  /** Directories with a metrics.jsonl, sorted by path. */
   readonly directories: string[];
-  /** False where there was more than is looked into. */
+  /** False if the search was truncated. */
   readonly complete: boolean;
 }
 
 /**
- * The runs in and below a directory, nearer ones first found. Nothing is looked for below a run; symbolic links, hidden
+ * The runs in and below a directory, nearest first. Directories below a run are not searched; symbolic links, hidden
+ * and unreadable directories are skipped.
  * directories and those that may not be read are passed over.
  */
 export async function findRuns(

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 
-const role = z.string().regex(/^[A-Za-z][\w-]*$/, 'say roles, such as assistant');
+const role = z.string().regex(/^[A-Za-z][\w-]*$/, 'give roles, such as assistant');
 const roleList = z.array(role).min(1).meta({ commas: true }).optional();
 
-/** Whose tokens count, of commands that read conversations. */
+/** Roles whose tokens count, in commands that read conversations. */
 export const trainingRoles = roleList.describe(
   'with --chat-field: roles whose tokens become activations, such as assistant; a list with commas; or all [default: all]',
 );

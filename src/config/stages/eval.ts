@@ -38,7 +38,7 @@ export const evalSchema = z.object({
   ablateFeatures: directory
     .optional()
     .describe(
-      'file of features, one per line or as a JSON list: also measure the loss with their activations set to 0 and everything else kept, that is, what they are worth. With several SAEs: SAE:17, by the name of its directory',
+      'file of features, one per line or as a JSON list: also measure the loss with their activations set to 0 and everything else kept, that is, their importance. With several SAEs: SAE:17, by the name of its directory',
     ),
   setFeatures: directory
     .optional()

@@ -20,9 +20,11 @@ import {
   threads,
 } from './shared-flags.js';
 
-/** `features`: what every feature of SAEs responds to in a text, and what it writes → a folder for `explore`. */
+/**
+ * `features`: what every feature of an SAE responds to in a text, and which logits it raises → a folder for `explore`.
+ */
 export const featuresSchema = z.object({
-  sae: z.array(directory).min(1).describe(`${SAE_REFERENCE}; may be repeated, one pass over the text serves all`),
+  sae: z.array(directory).min(1).describe(`${SAE_REFERENCE}; may be repeated: all share one pass over the text`),
   ...modelSource,
   corpus,
   tokens: positive
@@ -61,7 +63,7 @@ export const featuresSchema = z.object({
   precision,
   threads,
   out: directory.describe(
-    'folder of Parquet files and features.json, for `sae-pipe explore`, pandas, polars or DuckDB',
+    'folder for Parquet files and features.json, read by `sae-pipe explore`, pandas, polars or DuckDB',
   ),
   overwrite,
   resume: z.boolean().default(false).describe('continue an unfinished folder in --out'),
@@ -83,7 +85,7 @@ export const exploreSchema = z.object({
   port: natural.max(65_535).default(6465).describe('port of the pages on 127.0.0.1; 0: any free port'),
   static: directory
     .optional()
-    .describe('instead of serving the pages, write them into this directory, for any web server or a hub repository'),
+    .describe('instead of serving the pages, write them into this directory, for any web server or hub repository'),
   html: directory.optional().describe('instead of serving the pages, write one self-contained page of --features'),
   features: z.array(natural).min(1).optional().describe('features on the self-contained page: 1,17,42'),
   device,

@@ -17,9 +17,9 @@ import {
   threads,
 } from './shared-flags.js';
 
-/** How prompts are continued, said once. */
+/** Flags for continuing prompts, shared by generate and steer. */
 const continuation = {
-  prompt: z.array(z.string()).min(1).describe('text to continue; may be repeated, and the texts then run together'),
+  prompt: z.array(z.string()).min(1).describe('text to continue; may be repeated; prompts are then batched'),
   tokens: positive.default(64).describe('maximum number of new tokens per prompt'),
   temperature: z
     .number()
@@ -34,14 +34,11 @@ const continuation = {
     .optional()
     .describe('sample from the smallest set of most probable tokens whose probabilities add up to p [default: all]'),
   seed,
-  stop: z
-    .array(z.string().min(1))
-    .optional()
-    .describe('text at which a continuation ends, itself left out; may be repeated'),
+  stop: z.array(z.string().min(1)).optional().describe('stop string, not included in the output; may be repeated'),
   chat: z
     .boolean()
     .default(false)
-    .describe("treat each prompt as a user's message to a chat model, rendered by its own template; print the answer"),
+    .describe("treat each prompt as a user's message, rendered by the model's chat template; print the answer"),
   prependBos: prependBos.describe('begin prompts with BOS [default: as models of the family expect; Gemma: yes]'),
 };
 
@@ -52,13 +49,16 @@ export const generateSchema = z.object({
   device,
   precision,
   threads,
-  json: z.boolean().default(false).describe('print JSON when all texts have ended: token ids, text, and why it ended'),
+  json: z
+    .boolean()
+    .default(false)
+    .describe('print JSON once all continuations are complete: token ids, text and stop reason'),
 });
 export type GenerateConfig = z.infer<typeof generateSchema>;
 
 const strengths = z.array(z.number()).min(1).optional();
 
-/** `steer`: prompts → continuations with features changed, next to those without. */
+/** `steer`: prompts → continuations with features changed, next to the unchanged ones. */
 export const steerSchema = z.object({
   sae: z.array(directory).min(1).describe(`${SAE_REFERENCE}; may be repeated`),
   ...modelSource,
@@ -114,7 +114,7 @@ export const steerSchema = z.object({
 });
 export type SteerConfig = z.infer<typeof steerSchema>;
 
-/** `attribute`: which features made a logit. */
+/** `attribute`: which features contribute to a logit. */
 export const attributeSchema = z.object({
   sae: z.array(directory).min(1).describe(`${SAE_REFERENCE}; may be repeated`),
   ...modelSource,
@@ -134,8 +134,8 @@ export const attributeSchema = z.object({
     .describe(
       'how effects are measured; gradient: activation × gradient; ablation: how far the logit falls when an activation is set to 0; direct: what it adds on the path that skips all blocks above; auto: gradient, or ablation where no gradient is available',
     ),
-  candidates: positive.default(256).describe('number of activations to ablate, those that write most'),
-  top: positive.default(20).describe('number of activations to show, those with the largest effects'),
+  candidates: positive.default(256).describe('number of activations to ablate, those with the largest output'),
+  top: positive.default(20).describe('number of activations to show, by size of effect'),
   prependBos: prependBos.describe('begin the prompt with BOS [default: as the SAEs were trained]'),
   hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
   anyModel: z.boolean().default(false).describe('accept SAEs that were trained on another model of the same width'),

@@ -31,12 +31,12 @@ export const harvestSchema = z.object({
     'hook points: a name (blocks.2.hook_resid_post), a pattern (blocks.*.hook_z) or a list of them with commas; may be repeated. One forward pass serves all of them; see `sae-pipe hooks`',
   ),
   tokens: positive.describe(
-    'number of activations (rows) in each store, or in all parts of it together; BOS positions have none',
+    'number of activations (rows) per store, all its parts together; BOS positions are not stored',
   ),
   context,
   prependBos,
   out: directory.describe(
-    'directory for the stores, OUT/<hook>/; - writes the rows of one hook to standard output, for `train --activations -`',
+    'directory for the stores, OUT/<hook>/; - streams the rows of one hook to standard output, for `train --activations -`',
   ),
   batch: positive.default(16).describe('max contexts per forward pass'),
   dtype: z
@@ -47,7 +47,7 @@ export const harvestSchema = z.object({
   windowRows: positive
     .default(1_048_576)
     .describe(
-      'approximate number of rows permuted together before they are cut into shards; held in memory, at most 4 GiB over all hooks',
+      'approximate number of rows shuffled together before they are split into shards; in memory, at most 4 GiB over all hooks',
     ),
   ...readingFlags,
   roles: trainingRoles,
@@ -60,7 +60,7 @@ export const harvestSchema = z.object({
   shard: shard
     .optional()
     .describe(
-      'make part i of n, from 0, of one harvest, in OUT/<hook>/part-i-of-n/, as a task of an array; --activations OUT/<hook> reads all parts as one store. --tokens and all other flags are those of the whole harvest. auto/n: i is the number of this Slurm task (SLURM_ARRAY_TASK_ID) or Kubernetes index (JOB_COMPLETION_INDEX); auto: n comes from Slurm, too [default: all of it]',
+      'write part i of n (from 0) of one harvest to OUT/<hook>/part-i-of-n/, as a task of an array; --activations OUT/<hook> reads all parts as one store. --tokens and all other flags are those of the whole harvest. auto/n: i is the number of this Slurm task (SLURM_ARRAY_TASK_ID) or Kubernetes index (JOB_COMPLETION_INDEX); auto: n comes from Slurm, too [default: all of it]',
     ),
   seed,
   device,

@@ -35,13 +35,13 @@ export const inspectSchema = z.object({
   k: positive.default(32).describe('k of the TopK SAE whose dead features are estimated'),
   dSae: positive.optional().describe('number of features of that SAE [default: 8 × d_in]'),
   json: z.boolean().default(false).describe('print JSON instead of a table'),
-  out: directory.optional().describe('also draw it, to this file: .html (figure and tables) or .svg'),
+  out: directory.optional().describe('also write a figure to this file: .html (with tables) or .svg'),
   overwrite,
   threads,
 });
 export type InspectConfig = z.infer<typeof inspectSchema>;
 
-/** `doctor`: what this machine has, and whether a piece of work fits it. */
+/** `doctor`: what this machine has, and whether a planned harvest or training run fits it. */
 export const doctorSchema = z.object({
   model: modelSource.model.optional(),
   revision: modelSource.revision,
@@ -52,7 +52,7 @@ export const doctorSchema = z.object({
       'hook points to harvest: names, patterns or lists; may be repeated [default: hook_resid_post of the last block]',
     ),
   tokens: positive.optional().describe('number of activations to harvest, to estimate disk space and time'),
-  dSae: positive.optional().describe('number of features of an SAE to train at the (first) hook, to estimate memory'),
+  dSae: positive.optional().describe('number of features of the SAE to train at the first hook, to estimate memory'),
   arch: architecture.describe('architecture of that SAE'),
   l0: targetL0.optional().describe('target L0 of that SAE'),
   ...(architectureFlags as object),
@@ -70,7 +70,7 @@ export const doctorSchema = z.object({
 });
 export type DoctorConfig = z.infer<typeof doctorSchema>;
 
-/** `demo`: all of it on the bundled model and text. */
+/** `demo`: the whole pipeline on the bundled model and text. */
 export const demoSchema = z.object({
   out: directory.default('runs/demo').describe('directory for everything the demo writes'),
   quick: z.boolean().default(false).describe('a tenth of the tokens: about 30 s; SAEs will be undertrained'),

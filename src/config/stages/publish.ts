@@ -20,21 +20,16 @@ export const pushSchema = z.object({
     .describe('directory with an evaluation of this SAE, for eval.json and the card [default: none]'),
   license: z
     .string()
-    .regex(/^[a-z0-9][a-z0-9.-]{0,63}$/, 'say a licence by the hub’s identifier, such as apache-2.0')
+    .regex(/^[a-z0-9][a-z0-9.-]{0,63}$/, 'give a licence by the hub’s identifier, such as apache-2.0')
     .optional()
     .describe('licence in the card, by the hub’s identifier: apache-2.0, mit, cc-by-4.0, gemma, … [default: none]'),
   baseModel: z
     .string()
-    .regex(repository, 'say OWNER/NAME of a model of the hub')
+    .regex(repository, 'give OWNER/NAME of a hub model')
     .optional()
     .describe('hub model named in the card: OWNER/NAME [default: the one in cfg.json, if that is a hub name]'),
   revision: z.string().min(1).default('main').describe('branch to commit to'),
-  message: z
-    .string()
-    .min(1)
-    .max(200)
-    .optional()
-    .describe('title of the commit [default: "Add" and the name of the folder]'),
+  message: z.string().min(1).max(200).optional().describe('commit title [default: "Add" and the name of the folder]'),
   create: z.boolean().default(false).describe('create the repository, and the branch, if it does not exist'),
   private: z.boolean().default(false).describe('with --create: make the repository private'),
   overwrite: z.boolean().default(false).describe('replace files in the repository that differ'),

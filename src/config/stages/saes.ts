@@ -3,7 +3,7 @@ import { exportFormats } from '../../sae/convert.js';
 import { writtenLayouts } from '../../sae/published/written-layouts.js';
 import { directory, modelSource, overwrite, SAE_REFERENCE, takeOver } from './shared-flags.js';
 
-/** `export`: an SAE in another architecture's parameters, computing the same. */
+/** `export`: an SAE rewritten with another architecture's parameters, computing the same function. */
 export const exportSchema = z.object({
   sae: directory.describe(
     'SAE as for eval, gated or standard; for circuit-tracer a directory with one transcoder per layer below it',
@@ -20,7 +20,7 @@ export const exportSchema = z.object({
   takeOver,
 });
 
-/** `ls`: the SAEs that a place holds. */
+/** `ls`: the SAEs in a directory, repository or release. */
 export const lsSchema = z.object({
   where: directory.describe(
     "directory, OWNER/REPO[@REVISION][/PATH] on the Hugging Face hub, or a release in SAELens's list",
@@ -32,7 +32,7 @@ export const lsSchema = z.object({
     .describe('print JSON: a list of objects with sae, layout, architecture, d_in, d_sae, hook and l0'),
 });
 
-/** `convert`: an SAE in another layout, or in another architecture's parameters, computing the same. */
+/** `convert`: an SAE in another file layout, or with another architecture's parameters, computing the same function. */
 export const convertSchema = z.object({
   sae: directory.describe(SAE_REFERENCE),
   as: z

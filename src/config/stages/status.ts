@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { directory } from './shared-flags.js';
 
-/** `status`: the state of the work below directories. */
+/** `status`: the state of all work below the given directories. */
 export const statusSchema = z.object({
   directories: z
     .array(directory)

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { trainable } from '../../sae/registry.js';
 import { directory, hookList, logDir, positive, seed, shard, takeOver, targetL0 } from './shared-flags.js';
 
-/** `sweep`: many SAEs from one pass over the activations, evaluated and drawn together. */
+/** `sweep`: many SAEs from one pass over the activations, evaluated and plotted together. */
 export const sweepSchema = z.object({
   out: directory.describe('directory for everything that the sweep writes: activations, SAEs, evaluation, report.html'),
   hook: hookList
@@ -15,7 +15,7 @@ export const sweepSchema = z.object({
   l1: z.array(z.number().nonnegative()).min(1).optional().describe('λ; may be repeated'),
   l0: z.array(targetL0).min(1).optional().describe('target L0; may be repeated'),
   seed: z.array(seed).min(1).optional().describe('seed of initialisation and order; may be repeated'),
-  /** In the file only: separate lists for groups of runs, e.g. a wider dictionary for the baseline. */
+  /** In configuration files only: separate lists for groups of runs, e.g. a wider dictionary for the baseline. */
   runs: z
     .array(z.record(z.string(), z.unknown()))
     .optional()
@@ -37,7 +37,7 @@ export const sweepSchema = z.object({
   shard: shard
     .optional()
     .describe(
-      'train share i of n, from 0, as a task of an array; SAEs that share a read of the store stay together where possible. With --until harvest, harvest part i of n instead. The same command without this flag then does the rest. auto/n and auto as for harvest [default: everything]',
+      'train share i of n (from 0), as a task of an array; SAEs trained from the same pass over a store stay together where possible. With --until harvest, harvest part i of n instead. The same command without this flag then does the rest. auto/n and auto as for harvest [default: everything]',
     ),
   takeOver,
 });

@@ -32,9 +32,9 @@ import {
 
 /**
  * `train`: activations, from a store, a stream or a running model → sparse autoencoder. Defaults follow the paper's
- * protocol (appendix D) with these exceptions: nothing is resampled, every dimension is divided by its standard
- * deviation, λ multiplies sums, the start is sparse, b_dec begins at the geometric median, and a few very long
- * activations are left out. `--recipe gated-sae` has the paper's settings.
+ * protocol (appendix D) with these exceptions: no resampling, every dimension is divided by its standard deviation, λ
+ * multiplies sums, the initialisation is sparse, b_dec starts at the geometric median, and a few very long activations
+ * are left out. `--recipe gated-sae` has the paper's settings.
  */
 export const trainSchema = z.object({
   arch: architecture.describe(
@@ -47,24 +47,24 @@ export const trainSchema = z.object({
     .enum(recipeNames)
     .optional()
     .describe('published settings, printed in full with their source; flags on the command line take precedence'),
-  // Each belongs to one architecture, which reads its own (sae/architecture.ts).
+  // Each flag belongs to one architecture, which reads it itself (sae/architecture.ts).
   ...(architectureFlags as object),
   train: z
     .array(z.enum(trainableParameters))
     .min(1)
     .optional()
     .describe(
-      "parameters to train, separated by commas; the others stay as they are, bit for bit. --arch gated --init STANDARD --train r_mag,b_mag is the paper's rescale & shift, section 5.2 [default: all]",
+      "parameters to train, separated by commas; the others are frozen. --arch gated --init STANDARD --train r_mag,b_mag is the paper's rescale & shift, section 5.2 [default: all]",
     ),
   activations: directory
     .optional()
     .describe(
-      'activation store: OUT/<hook> of harvest, or OUT if it holds one store; all parts of one (harvest --shard) by their common directory, a quoted pattern, or a list with commas; - reads what `harvest --out -` writes from standard input',
+      'activation store: OUT/<hook> of harvest, or OUT if it holds one store; all parts of one (harvest --shard) by their common directory, a quoted pattern or a comma-separated list; - reads the stream of `harvest --out -` from standard input',
     ),
   target: directory
     .optional()
     .describe(
-      "activation store to reconstruct, if that is not the input: OUT/<hook_out> of the same harvest, for example an MLP's output from its input (a transcoder, Dunefsky et al. 2024) [default: --activations itself]",
+      "activation store to reconstruct instead of the input: OUT/<hook_out> of the same harvest, for example an MLP's output from its input (a transcoder, Dunefsky et al. 2024) [default: --activations itself]",
     ),
   model: modelSource.model.optional().describe(`instead of --activations, with --corpus and --hook: ${MODEL}`),
   revision: modelSource.revision,
@@ -103,7 +103,7 @@ export const trainSchema = z.object({
     .describe(
       'with a target: add a skip connection from the input to it, W_skip (Paulo et al. 2025); not with --engine cuda',
     ),
-  // Without a default here, so that it is known whether the flag was given.
+  // No default here, so that an explicit value can be told apart.
   l1: z
     .number()
     .nonnegative()
@@ -121,7 +121,7 @@ export const trainSchema = z.object({
     .enum(['sums', 'paper'])
     .default('sums')
     .describe(
-      'units of --l1; sums: squared errors are summed over d_in, on activations as normalised for training; paper: they are averaged over d_in, on raw activations, as in the paper',
+      'units of --l1; sums: squared errors summed over d_in, on activations as normalised for training; paper: averaged over d_in, on raw activations',
     ),
   l2Normalise: z
     .boolean()
@@ -133,12 +133,12 @@ export const trainSchema = z.object({
     .positive()
     .max(1)
     .optional()
-    .describe('the same as a fraction of the run; 1 for all of it [default: --l1-warmup]'),
+    .describe('the same as a fraction of the run; 1 for the whole run [default: --l1-warmup]'),
   steps: positive.optional().describe('number of optimiser steps'),
   tokens: positive
     .optional()
     .describe(
-      'number of activations to train on, instead of --steps; more than a store has repeats it [default: one epoch]',
+      'number of activations to train on, instead of --steps; more than a store contains repeats it [default: one epoch]',
     ),
   batch: positive.default(4096).describe('activations per step'),
   lr: z.number().positive().default(3e-4).describe('learning rate of Adam'),
@@ -178,7 +178,7 @@ export const trainSchema = z.object({
     .positive()
     .optional()
     .describe(
-      'clip the total gradient norm to this, as SAELens and dictionary_learning do to 1; the gradient of W_dec counts with the part tangent to its rows; not with --engine cuda [default: no clipping]',
+      'clip the total gradient norm to this, as SAELens and dictionary_learning do to 1; of W_dec’s gradient, only the component orthogonal to its rows counts; not with --engine cuda [default: no clipping]',
     ),
   seed,
   init: directory
@@ -192,13 +192,13 @@ export const trainSchema = z.object({
     .enum(['geometric-median', 'mean', 'zero'])
     .default('geometric-median')
     .describe(
-      'initial b_dec: the geometric median of a sample of activations, which a few very long ones do not move; their mean; or zero',
+      'initial b_dec: the geometric median of a sample of activations, robust to a few very long ones; their mean; or zero',
     ),
   start: z
     .enum(['sparse', 'zero'])
     .default('sparse')
     .describe(
-      'how a new SAE starts; sparse: with thresholds such that every feature fires equally often on a sample, 32 features per token in all (topk kinds: an encoder scaled to the sample); zero: with biases of zero as in the paper, where half of all features fire',
+      'initialisation; sparse: thresholds such that every feature fires equally often on a sample, with L0 = 32 (topk kinds: an encoder scaled to the sample); zero: zero biases as in the paper, so that half of all features fire',
     ),
   initSubspace: z
     .string()
@@ -206,27 +206,27 @@ export const trainSchema = z.object({
     .regex(/^(auto|none|[1-9]\d*)$/, 'give a number of directions, auto or none')
     .default('none')
     .describe(
-      'initialise features within the leading directions of the activations, for sites that fill few of their dimensions, such as attention outputs (Wang et al. 2025): a number of directions; auto: the effective rank, with every dimension scaled to a standard deviation of 1; none: in all directions',
+      'initialise features within the leading directions of the activations, for sites of low effective rank, such as attention outputs (Wang et al. 2025): a number of directions; auto: the effective rank, with every dimension scaled to unit standard deviation; none: in all directions',
     ),
   normalize: z
     .enum(['per-dimension', 'mean-norm', 'unit-square', 'none'])
     .optional()
     .describe(
-      'scaling of activations during training, folded into the saved weights; per-dimension: every dimension to a standard deviation of 1, because in real models a few dimensions have most of the variance; mean-norm: mean |x| = √d_in; unit-square: mean |x|² = 1, which requires --l1 [default: per-dimension; mean-norm with --init or --l1-convention paper]',
+      'scaling of activations during training, folded into the saved weights; per-dimension: every dimension to unit standard deviation, because in real models a few dimensions have most of the variance; mean-norm: mean |x| = √d_in; unit-square: mean |x|² = 1, which requires --l1 [default: per-dimension; mean-norm with --init or --l1-convention paper]',
     ),
   maxActivationNormMultiple: z
     .number()
     .refine((multiple) => multiple === 0 || multiple >= 1, 'give 0, or at least 1')
     .optional()
     .describe(
-      'leave out activations whose norm is above this many times the median, such as attention sinks; eval then leaves such positions as they are. 0: leave out none [default: 10 if a few activations are that long, but 0 with --init, --l1-convention paper or a recipe]',
+      'leave out activations whose norm is above this many times the median, such as attention sinks; eval then leaves such positions unchanged. 0: leave out none [default: 10 if a few activations are that long, but 0 with --init, --l1-convention paper or a recipe]',
     ),
   order: z.enum(['shuffled', 'stored']).default('shuffled').describe('order of the activations'),
   engine: z
     .enum(engines)
     .default('auto')
     .describe(
-      'how a step is computed; sparse: on active features only, the default on cpu; reference: as one dense graph; cuda: like sparse, on an NVIDIA GPU (--device cuda), only with --experimental',
+      'how training steps are computed; sparse: on active features only, the default on cpu; reference: one dense graph; cuda: like sparse, on an NVIDIA GPU (--device cuda), only with --experimental',
     ),
   enginePrecision: z
     .enum(enginePrecisions)
@@ -238,7 +238,9 @@ export const trainSchema = z.object({
     .describe('allow --engine cuda, which has never run on a GPU: its kernels have been tested on a CPU only'),
   deadWindow: positive
     .default(1_000_000)
-    .describe('a feature is dead after this many activations without firing; unknown until a run has seen that many'),
+    .describe(
+      'a feature is dead after this many activations without firing; undetermined until a run has seen that many',
+    ),
   logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
   checkpointEvery: z
     .string()
@@ -252,7 +254,7 @@ export const trainSchema = z.object({
     .boolean()
     .default(false)
     .describe(
-      'discard the state from which the finished SAE could be trained further; saves about twice its size on disk (three times with --beta1 above 0)',
+      'discard the state for training the finished SAE further; saves about twice its size on disk (three times with --beta1 above 0)',
     ),
   device,
   threads: natural

@@ -1,14 +1,14 @@
 import { Crossings } from './merging.js';
 import type { AddedToken } from './recipe.js';
 
-// As Rust's regular expressions have \s and \w, which Python's tokenizers ask.
+// \s and \w as in Rust's regular expressions, which Python's tokenizers use.
 const SPACE = /\p{White_Space}/u;
 const WORD = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
 
-/** First or last unit of a token that must be a single word, last unit of one that takes the space after it. */
+/** First or last unit of a single-word token; last unit of a token that takes the space after it. */
 const PIECE_EDGE = { wordBegins: 1, wordEnds: 2, takesSpace: 4 };
 
-/** A stretch of text: an added token, or, where `id` is −1, what lies between two. */
+/** A stretch of text: an added token, or, if `id` is −1, the text between two. */
 interface Stretch {
   readonly from: number;
   readonly to: number;
@@ -16,27 +16,27 @@ interface Stretch {
 }
 
 /**
- * Finds added tokens of one kind (to be looked for before or after normalizing) as Python's tokenizers do: the leftmost,
- * of several the longest, none that begins within another.
+ * Finds added tokens of one kind (matched before or after normalizing) like Python's tokenizers: the leftmost match,
+ * the longest of several, no overlaps.
  */
 export class AddedTokens {
   /** Whether a unit begins a token. */
   private readonly first = new Uint8Array(65_536);
-  /** From node × 65,536 + unit to the node after it; node 0 is the root. */
+  /** From node × 65,536 + unit to the next node; node 0 is the root. */
   private readonly edges = new Map<number, number>();
-  /** Which pairs of units stand next to each other within a token. */
+  /** Which pairs of units are adjacent within a token. */
   private readonly within = new Crossings();
-  /** What a unit is the first or the last of: bits of EDGE. */
+  /** What each unit is the first or the last of: bits of EDGE. */
   private readonly atEdge = new Uint8Array(65_536);
   private readonly lstrip: boolean;
   private readonly rstrip: boolean;
-  /** Units of the longest token. */
+  /** Units in the longest token. */
   readonly longest: number;
   /** The token that ends at each node. */
   private readonly ends: (AddedToken | undefined)[] = [undefined];
   readonly tokens: readonly AddedToken[];
 
-  /** @param normalized [65536] what each unit of the text is taken for; of the tokens' contents, too */
+  /** @param normalized [65536] normal form of each unit, applied to the text and to the tokens' contents */
   constructor(
     tokens: readonly AddedToken[],
     private readonly normalized: Uint16Array,
@@ -61,12 +61,12 @@ export class AddedTokens {
         this.atEdge[end]! |= PIECE_EDGE.wordEnds;
       }
       if (token.rstrip) this.atEdge[end]! |= PIECE_EDGE.takesSpace;
-      // As in Python, the first of two that are the same after normalizing.
+      // As in Python, the first of two that are equal after normalizing wins.
       this.ends[node] ??= token;
     }
   }
 
-  /** Cuts text[from..to) into stretches. */
+  /** Splits text[from..to) into stretches. */
   find(text: string, from: number, to: number): Stretch[] {
     if (this.tokens.length === 0) return from < to ? [{ from, to, id: -1 }] : [];
     const into: Stretch[] = [];
@@ -77,7 +77,7 @@ export class AddedTokens {
       const token = this.longestAt(text, i, to);
       if (!token) continue;
       let [start, stop] = [i, i + token.content.length];
-      // A match is left behind even where it counts for nothing.
+      // A match is consumed even if it is then rejected.
       i = stop - 1;
       if (token.singleWord && (this.isWordBefore(text, start, from) || this.isWordAt(text, stop, to))) continue;
       if (token.lstrip) {
@@ -105,13 +105,13 @@ export class AddedTokens {
     return found;
   }
 
-  /** Whether what is found on either side of text[at] is found where the text is cut there, whatever surrounds it. */
+  /** Whether splitting at text[at] leaves the matches on both sides unchanged, whatever surrounds it. */
   mayCut(text: string, at: number): boolean {
     if (this.tokens.length === 0) return true;
     return !this.within.has(this.unit(text, at - 1), this.unit(text, at)) && this.needsNothingAcross(text, at);
   }
 
-  /** The same, where it is known that no token goes on over the place. */
+  /** The same, if no token is known to span the position. */
   needsNothingAcross(text: string, at: number): boolean {
     const [a, b] = [this.atEdge[this.unit(text, at - 1)]!, this.atEdge[this.unit(text, at)]!];
     if ((a & PIECE_EDGE.wordEnds) !== 0 || (b & PIECE_EDGE.wordBegins) !== 0) return false;

@@ -10,53 +10,53 @@ import {
   UnknownPart,
 } from './recipe.js';
 
-// Byte-level byte-pair encoding (Radford et al. 2019): a text is split into words by a regular expression, and the bytes
-// of each word are merged. GPT-2, GPT-NeoX, Llama 3 and Qwen have it.
+// Byte-level byte-pair encoding (Radford et al. 2019): a regular expression splits a text into words, and the bytes of
+// each word are merged. Used by GPT-2, GPT-NeoX, Llama 3 and Qwen.
 
 /** How a text is split into words. */
 export interface WordPattern {
-  /** Finds the words, one after another; sticky or global, with the flag u. */
+  /** Matches the words, one after another; sticky or global, with the flag u. */
   readonly words: RegExp;
-  /** May a word that ends in punctuation take the ends of lines after it? */
+  /** May a word that ends in punctuation include the line ends after it? */
   readonly takesLineEnds: boolean;
 }
 
-/** All that decides which tokens a text has. */
+/** Everything that determines the tokens of a text. */
 export interface ByteLevelRecipe {
-  /** The text is put into Unicode's composed form (NFC) first. */
+  /** Normalise the text to Unicode's composed form (NFC) first. */
   readonly composed: boolean;
   /** Every digit is a word. */
   readonly digitsAlone: boolean;
   readonly pattern: WordPattern;
-  /** A word that is in the vocabulary is a token, whatever the merges say. */
+  /** A word that is in the vocabulary is a token, regardless of the merges. */
   readonly wholeWords: boolean;
   readonly vocabulary: ReadonlyMap<string, number>;
-  /** Pairs of tokens in the order of their priority, as [left, right, merged, …]. */
+  /** Pairs of tokens in order of priority, as [left, right, merged, …]. */
   readonly merges: Int32Array;
   readonly added: readonly AddedToken[];
 }
 
-/** The character that stands for each byte in the vocabulary. */
+/** The character that represents each byte in the vocabulary. */
 export const BYTE_CHARACTERS: readonly string[] = (() => {
   const shown = (byte: number) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte !== 173);
   let others = 0;
   return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(shown(byte) ? byte : 256 + others++));
 })();
 
-// As Python's tokenizers have \s, \p{L} and \p{N}; JavaScript's \s takes U+FEFF for a space, and not U+0085.
+// \s, \p{L} and \p{N} as in Python's tokenizers; JavaScript's \s includes U+FEFF, and not U+0085.
 const S = '\\p{White_Space}';
 const NOT_S = '\\P{White_Space}';
 const OTHER = `[^${S}\\p{L}\\p{N}]`;
-/** 's, 't, 're …, in either case: of s, that is the long one, too. */
+/** 's, 't, 're …, in either case; for s, also the long s. */
 const ENDINGS = "'(?:[sSſ]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD])";
 
-/** GPT-2's: what ByteLevel splits by where it splits itself. */
+/** GPT-2's: the pattern of ByteLevel when it splits the text itself. */
 const GPT_2: WordPattern = {
   words: new RegExp(`'(?:s|t|re|ve|m|ll|d)| ?\\p{L}+| ?\\p{N}+| ?${OTHER}+|${S}+(?!${NOT_S})|${S}+`, 'gu'),
   takesLineEnds: false,
 };
 
-/** Those of Llama 3 and Qwen, which differ in how many digits a word has. */
+/** Those of Llama 3 and Qwen, which differ in the number of digits per word. */
 const later = (digits: string): WordPattern => ({
   words: new RegExp(
     [
@@ -71,29 +71,29 @@ const later = (digits: string): WordPattern => ({
 const laterSource = (digits: string) =>
   String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 
-/** Patterns by their text in a tokenizer.json. */
+/** Patterns by their source in tokenizer.json. */
 const PATTERNS: ReadonlyMap<string, WordPattern> = new Map([
   [laterSource(String.raw`\p{N}{1,3}`), later('\\p{N}{1,3}')],
   [laterSource(String.raw`\p{N}`), later('\\p{N}')],
 ]);
 
-/** Classes of tokenizers that take all from tokenizer.json. */
+/** Tokenizer classes fully described by tokenizer.json. */
 const CLASSES = /^((GPT2|GPTNeoX|Qwen2|PreTrained|Llama)Tokenizer(Fast)?|TokenizersBackend)$/;
 
 /**
- * Reads what a tokenizer.json says into a recipe; null where it is not one of bytes.
+ * Reads a tokenizer.json into a recipe; null if it is not byte-level.
  *
- * @throws UnknownPart where it has what those that are known have not, BrokenPart where it cannot be meant
+ * @throws UnknownPart if it has a part that is not supported, BrokenPart if it is malformed
  */
 export function readByteLevel(file: unknown, config: unknown): ByteLevelRecipe | null {
   if (!isJsonObject(file) || !isJsonObject(config)) return null;
   const steps = preTokenizers(file.pre_tokenizer);
   const { model } = file;
-  // Early files, GPT-2's own among them, do not name the type of their model.
+  // Early files, including GPT-2's own, do not name the type of their model.
   const isBpe = isJsonObject(model) && (model.type ?? (Array.isArray(model.merges) ? 'BPE' : '')) === 'BPE';
   if (!isBpe || !steps.some(({ type }) => type === 'ByteLevel')) return null;
   if (file.version !== undefined && file.version !== '1.0') throw new UnknownPart(`version ${quoted(file.version)}`);
-  // A token for what is unknown is never needed: every byte has its own.
+  // An unknown token is never needed: every byte has its own token.
   for (const key of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix', 'byte_fallback']) {
     if (!absent(model[key])) throw new UnknownPart(`${key} ${quoted(model[key])}`);
   }
@@ -119,7 +119,7 @@ function preTokenizers(value: unknown): JsonObject[] {
   return Array.isArray(steps) ? steps.filter(isJsonObject) : [];
 }
 
-/** Is the text composed? There is no other normalizer than that. */
+/** Is the text composed? No other normalizer is supported. */
 function readComposed(normalizer: unknown): boolean {
   if (normalizer === null || normalizer === undefined) return false;
   const steps = isJsonObject(normalizer) && normalizer.type === 'Sequence' ? normalizer.normalizers : [normalizer];
@@ -129,7 +129,7 @@ function readComposed(normalizer: unknown): boolean {
   return steps.length > 0;
 }
 
-/** ByteLevel that splits by itself, or after a Split by a known pattern; digits may be split off before. */
+/** ByteLevel that splits by itself, or after a Split by a known pattern; digits may be split off first. */
 function readWords(steps: readonly JsonObject[]): Pick<ByteLevelRecipe, 'digitsAlone' | 'pattern'> {
   const unknown = (step: unknown): never => {
     throw new UnknownPart(`the pre-tokenizer ${quoted(step)}`);

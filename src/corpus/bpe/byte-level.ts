@@ -4,28 +4,28 @@ import { isPair, type TextEncoder } from './document.js';
 import { Merging, WordMemory } from './merging.js';
 import type { TokenList } from './token-list.js';
 
-/** Words longer than this are not looked up in the memory. */
+/** Longer words are not looked up in the cache. */
 const MEMORABLE = 64;
 
 const SPACE = /^\p{White_Space}$/u;
 const LETTER = /^\p{L}$/u;
-/** What ends a word of letters, and is composed with nothing before it. */
+/** A character that ends a word of letters and does not compose with the one before it. */
 const ENDS_LETTERS = /^[^\p{L}\p{M}\p{White_Space}]$/u;
 const DIGIT = /\p{N}/u;
 const DIGITS_ALONE = /\p{N}|[^\p{N}]+/gu;
 
-/** Byte-pair encoding over bytes, as Python's tokenizers do it. */
+/** Byte-pair encoding over bytes, equivalent to Python's tokenizers. */
 export class ByteLevelEncoder implements TextEncoder {
   readonly longest = 2 ** 20;
   private readonly merging: Merging;
   private readonly memory = new WordMemory();
-  /** Added tokens that are looked for in the text itself, and after it was composed. */
+  /** Added tokens to match in the original text, and after normalisation. */
   private readonly raw: AddedTokens;
   private readonly later: AddedTokens;
 
   constructor(private readonly recipe: ByteLevelRecipe) {
     const plain = Uint16Array.from({ length: 65_536 }, (_, unit) => unit);
-    // Every byte is a character of the vocabulary, so none is ever spelt out.
+    // Every byte is a character of the vocabulary, so there is no byte fallback.
     this.merging = new Merging({ ...recipe, bytes: new Int32Array(256).fill(-1) }, plain);
     const { added } = recipe;
     this.raw = new AddedTokens(
@@ -42,7 +42,7 @@ export class ByteLevelEncoder implements TextEncoder {
     return this.recipe.composed ? text.normalize('NFC') : text;
   }
 
-  /** Between two words, where neither can be longer for what comes after, and no lookahead sees the other side. */
+  /** Between two words that cannot be extended by what follows, with no lookahead across the boundary. */
   mayCut(text: string, at: number): boolean {
     if (isPair(text, at) || !this.raw.mayCut(text, at) || !this.later.mayCut(text, at)) return false;
     const before = String.fromCodePoint(text.codePointAt(isPair(text, at - 1) ? at - 2 : at - 1)!);
@@ -66,7 +66,7 @@ export class ByteLevelEncoder implements TextEncoder {
     return Array.from(Buffer.from(this.compose(text)), (byte) => BYTE_CHARACTERS[byte]!).join('');
   }
 
-  /** Every byte is a character here. */
+  /** Every byte has its own character. */
   byteOf(): undefined {
     return undefined;
   }

@@ -1,43 +1,45 @@
 import { Refusal } from '../../errors/refusal.js';
 import { TokenList } from './token-list.js';
 
-/** A place at which a text may be cut. */
+/** A position at which a text may be split. */
 export interface Seam {
   readonly at: number;
-  /** The characters of the token before it, where what follows must join them; null where nothing can go wrong. */
+  /**
+   * The characters of the preceding token, which must be checked to join with what follows; null if any split is right.
+   */
   readonly last: string | null;
 }
 
-/** Text to tokens, a part of it at a time. */
+/** Tokenizes text, a part at a time. */
 export interface TextEncoder {
-  /** Characters (UTF-16 units) without a place to cut, at most. */
+  /** Max characters (UTF-16 units) without a place to split. */
   readonly longest: number;
-  /** Whether text[..at) and text[at..) have the tokens of the whole, whatever stands before and after. */
+  /** Whether text[..at) and text[at..) together have the tokens of the whole, whatever precedes and follows. */
   mayCut(text: string, at: number): boolean;
-  /** Where a text can be cut in which no place is safe; null where there is none. */
+  /** A place to split a text that has no safe place; null if there is none. */
   findSeam(text: string): Seam | null;
-  /** Whether a token, of the characters `last`, is followed by the tokens of `text` where their characters are. */
+  /** Whether a token with the characters `last`, followed by `text`, stays separate from it. */
   joins(last: string, text: string): boolean;
-  /** Adds the tokens of a text to `into`. */
+  /** Appends the tokens of a text to `into`. */
   encode(text: string, into: TokenList): void;
-  /** The text as the characters that tokens have in the vocabulary. */
+  /** The text in the characters that tokens have in the vocabulary. */
   spell(text: string): string;
-  /** The byte that a token of the vocabulary stands for, where no token has the characters; undefined for others. */
+  /** The byte that a byte-fallback token of the vocabulary stands for; undefined for other tokens. */
   byteOf(token: string): number | undefined;
 }
 
-/** Whether text[at] is the second half of a character. */
+/** Whether text[at] is the second half of a surrogate pair. */
 export const isPair = (text: string, at: number) =>
   (text.charCodeAt(at) & 0xfc00) === 0xdc00 && (text.charCodeAt(at - 1) & 0xfc00) === 0xd800;
 
-/** Characters (UTF-16 units) that are encoded at a time. */
+/** Characters (UTF-16 units) encoded at a time. */
 export const WINDOW = 2 ** 16;
 
-/** The tokens of one document, whose text comes in pieces; of text, it holds a window and the piece. */
+/** Tokenizes one document that arrives in pieces; holds only a window of text and the current piece. */
 export class DocumentEncoder {
   private readonly list = new TokenList();
   private pending = '';
-  /** The characters of the token before `pending`, where its tokens must join them. */
+  /** The characters of the token before `pending`, if its tokens must be checked to join. */
   private last: string | null = null;
 
   /** @param source the document, for messages */
@@ -47,7 +49,7 @@ export class DocumentEncoder {
     private window = WINDOW,
   ) {}
 
-  /** The tokens that are known by now; `piece` is text in any amount. */
+  /** The tokens known so far; `piece` may be of any length. */
   *push(piece: string): Generator<Int32Array> {
     for (let at = 0; at < piece.length; ) {
       const more = Math.min(piece.length - at, this.window - this.pending.length);
@@ -59,12 +61,12 @@ export class DocumentEncoder {
     }
   }
 
-  /** The tokens of what is left. */
+  /** The tokens of the remaining text. */
   *end(): Generator<Int32Array> {
     if (this.pending !== '') yield this.encode(this.pending.length);
   }
 
-  /** Encodes the window up to the last place at which no token can go on; null where it has to grow. */
+  /** Encodes the window up to the last position that no token can span; null if it has to grow. */
   private shorten(): Int32Array | null {
     for (let at = this.window - 1; at > 0; at--) if (this.encoder.mayCut(this.pending, at)) return this.encode(at);
     const seam = this.encoder.findSeam(this.pending);
@@ -90,8 +92,8 @@ export class DocumentEncoder {
   private cannotBeCut(): Refusal {
     const begin = JSON.stringify(this.pending.slice(0, 20));
     return new Refusal(
-      `${this.source}: the text from ${begin} on, ${this.window} characters, has no place where its tokens can be told apart.`,
-      'Break it by a space or a line, or leave it out.',
+      `${this.source}: the text from ${begin} on, ${this.window} characters, has no place where it can be split without changing its tokens.`,
+      'Insert a space or a line break, or remove it.',
       'corpus/no-cut',
     );
   }

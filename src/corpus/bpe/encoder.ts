@@ -4,13 +4,13 @@ import { Crossings, Merging, WordMemory } from './merging.js';
 import type { Recipe } from './recipe.js';
 import type { TokenList } from './token-list.js';
 
-/** Words longer than this are not looked up in the memory. */
+/** Longer words are not looked up in the cache. */
 const MEMORABLE = 64;
 
 /**
- * Byte-pair encoding as Python's tokenizers do it, much faster where a vocabulary's tokens do not go on over most
- * boundaries between two characters: a text falls apart there into words that can be merged alone, and be remembered.
- * Merges are done in the order of their ranks, and no merge ever crosses such a boundary, so the tokens are the same.
+ * Byte-pair encoding equivalent to Python's tokenizers, but much faster if few tokens of the vocabulary span the
+ * boundary between two given characters: the text is then split there into words that can be merged separately and
+ * cached. Merges are done in order of rank, and none ever crosses such a boundary, so the tokens are the same.
  */
 export class BpeEncoder implements TextEncoder {
   readonly longest = WINDOW;
@@ -18,7 +18,7 @@ export class BpeEncoder implements TextEncoder {
   private readonly crossings = new Crossings();
   private readonly merging: Merging;
   private readonly memory = new WordMemory();
-  /** Added tokens that are looked for in the text itself, and after normalizing. */
+  /** Added tokens to match in the original text, and after normalizing. */
   private readonly raw: AddedTokens;
   private readonly later: AddedTokens;
   private readonly wordStart: number;
@@ -43,13 +43,13 @@ export class BpeEncoder implements TextEncoder {
     }
   }
 
-  /** Whether text[..at) and text[at..) have the tokens of the whole, whatever stands before and after. */
+  /** Whether text[..at) and text[at..) together have the tokens of the whole, whatever precedes and follows. */
   mayCut(text: string, at: number): boolean {
     if (isPair(text, at) || !this.raw.mayCut(text, at) || !this.later.mayCut(text, at)) return false;
     const { normalized, crossings, wordStart } = this;
     const [a, b] = [normalized[text.charCodeAt(at - 1)]!, normalized[text.charCodeAt(at)]!];
     if (a === wordStart) {
-      // Of several word starts, only the last begins a word.
+      // Of several consecutive word starts, only the last begins a word.
       const more = at + 1 < text.length && normalized[text.charCodeAt(at + 1)] === wordStart;
       return b === wordStart && more && !crossings.has(a, b);
     }
@@ -57,8 +57,8 @@ export class BpeEncoder implements TextEncoder {
   }
 
   /**
-   * Where a text can be cut in which no place is safe: 0 where there is none. Behind an added token; or between two
-   * tokens, and then `joins` has to be asked of the token before and the text after.
+   * A place to split a text that has no safe place; null if there is none. Either behind an added token, or between two
+   * tokens, in which case `joins` must be checked for the token before and the text after.
    */
   findSeam(text: string): Seam | null {
     const stretches = this.raw.find(text, 0, text.length);
@@ -89,7 +89,7 @@ export class BpeEncoder implements TextEncoder {
   private mayJoin(text: string, at: number): boolean {
     const { normalized, wordStart } = this;
     const isStart = (i: number) => normalized[text.charCodeAt(i)] === wordStart;
-    // Of several word starts only the last begins a word.
+    // Of several consecutive word starts, only the last begins a word.
     const inWord = isStart(at) ? isStart(at - 1) && isStart(at + 1) : !isStart(at - 1);
     return (
       inWord && !isPair(text, at) && this.raw.needsNothingAcross(text, at) && this.later.needsNothingAcross(text, at)
@@ -97,8 +97,8 @@ export class BpeEncoder implements TextEncoder {
   }
 
   /**
-   * Whether a token is followed by the tokens of `text` where their characters follow each other: where every two
-   * tokens that follow each other would be left alone by themselves, all of them are.
+   * Whether a token followed by `text` stays separate from its tokens. If every two adjacent tokens stay separate when
+   * encoded together, all of them do.
    *
    * @param last the characters of one token
    */
@@ -124,7 +124,7 @@ export class BpeEncoder implements TextEncoder {
     return byte ? Number.parseInt(byte[1]!, 16) : undefined;
   }
 
-  /** Adds the tokens of a text to `into`. */
+  /** Appends the tokens of a text to `into`. */
   encode(text: string, into: TokenList): void {
     for (const { from, to, id } of this.raw.find(text, 0, text.length)) {
       if (id >= 0) into.push(id);
@@ -147,7 +147,7 @@ export class BpeEncoder implements TextEncoder {
     }
   }
 
-  /** Where the word ends that begins at text[from]: the first place at which no token goes on, `to` at the latest. */
+  /** End of the word that begins at text[from]: the first position that no token spans, at most `to`. */
   private wordEnd(text: string, from: number, to: number): number {
     const { normalized, crossings, wordStart } = this;
     let a = normalized[text.charCodeAt(from)]!;
@@ -160,7 +160,7 @@ export class BpeEncoder implements TextEncoder {
     return to;
   }
 
-  /** Whether `▁?[^▁]+` begins at text[at], a ▁ after `a`; the section ends at `to`. */
+  /** Whether `▁?[^▁]+` matches at text[at], with a ▁ after `a`; the section ends at `to`. */
   private isWordStart(text: string, at: number, to: number, a: number): boolean {
     const { normalized, wordStart } = this;
     return a !== wordStart || (at + 1 < to && normalized[text.charCodeAt(at + 1)] !== wordStart);

@@ -1,23 +1,23 @@
 import type { Recipe } from './recipe.js';
 
-/** No pair at this place merges. */
+/** No pair at this position merges. */
 const NEVER = 0x7fffffff;
-/** Symbols up to which looking for the least rank is cheaper than keeping a heap. */
+/** Max number of symbols for which a linear search for the lowest rank is cheaper than a heap. */
 const FEW = 40;
-/** A heap's entry is rank × PLACES + place, exact as a double. */
+/** A heap entry is rank × PLACES + position, exact as a double. */
 const PLACES = 2 ** 25;
 
-/** The characters of a text as tokens, and what merging leaves of them. */
+/** The characters of a text as tokens, merged in place. */
 export class Merging {
   private readonly table: MergeTable;
-  /** Tokens of single UTF-16 units, −1: none; and of characters beyond them. */
+  /** Token ids of single UTF-16 units, −1 if none, and of characters beyond the BMP. */
   private readonly units: Int32Array;
   private readonly beyond: ReadonlyMap<number, number>;
   private readonly bytes: Int32Array;
   private readonly utf8 = new Uint8Array(4);
   private readonly encoder = new TextEncoder();
 
-  // Of the text under way; `symbols` are its tokens, at first one a character.
+  // State for the current text; `symbols` are its tokens, initially one per character.
   private symbols = new Int32Array(64);
   private ranks = new Int32Array(64);
   private slots = new Int32Array(64);
@@ -28,7 +28,7 @@ export class Merging {
 
   constructor(
     { merges, vocabulary, bytes }: Pick<Recipe, 'merges' | 'vocabulary' | 'bytes'>,
-    /** [65536] what the normalizer makes of each unit */
+    /** [65536] normal form of each unit */
     private readonly normalized: Uint16Array,
   ) {
     this.table = new MergeTable(merges);
@@ -41,15 +41,15 @@ export class Merging {
     }
     // A lone surrogate is not a character: it is encoded as the bytes of U+FFFD.
     units.fill(-1, 0xd800, 0xe000);
-    // What a unit is after normalizing.
+    // Normal form of a unit.
     this.units = Int32Array.from(normalized, (unit) => units[unit]!);
     this.beyond = beyond;
   }
 
   /**
-   * Merges text[from..to) and gives the number of its tokens, which are in `tokens` until the next call.
+   * Merges text[from..to) and returns the number of its tokens, which are in `tokens` until the next call.
    *
-   * @param starts takes where in the text each token begins; −1 for the second and later bytes of a character
+   * @param starts receives the start of each token in the text; −1 for the second and later bytes of a character
    */
   run(text: string, from: number, to: number, starts?: Int32Array): number {
     this.reserve(4 * (to - from));
@@ -67,7 +67,7 @@ export class Merging {
     [this.symbols, this.ranks, this.slots] = [new Int32Array(room), new Int32Array(room), new Int32Array(room)];
   }
 
-  /** Writes the tokens of the characters; those that the vocabulary lacks are spelt in bytes. */
+  /** Writes the tokens of the characters; characters missing from the vocabulary become bytes. */
   private spell(text: string, from: number, to: number, starts: Int32Array | undefined): number {
     const { units, symbols } = this;
     let count = 0;
@@ -99,7 +99,7 @@ export class Merging {
     return count + written;
   }
 
-  /** Looks up the pair that begins at `at` and continues at `next`. */
+  /** Looks up the pair that starts at `at` and continues at `next`. */
   private look(at: number, next: number): void {
     const { table, symbols, ranks, slots } = this;
     const slot = table.find(symbols[at]!, symbols[next]!);
@@ -138,7 +138,7 @@ export class Merging {
     if (this.nexts.length < length) {
       this.nexts = new Int32Array(this.symbols.length);
       this.previous = new Int32Array(this.symbols.length);
-      // Each merge takes a pair away and looks up two.
+      // Each merge removes one pair and looks up two.
       this.heap = new Float64Array(3 * this.symbols.length);
     }
     const { symbols, ranks, slots, nexts, previous, table } = this;
@@ -152,7 +152,7 @@ export class Merging {
     while (this.heaped > 0) {
       const entry = this.pop();
       const at = entry % PLACES;
-      // The pair may have gone since.
+      // The pair may have been merged away meanwhile.
       if (ranks[at] !== (entry - at) / PLACES) continue;
       const next = nexts[at]!;
       symbols[at] = table.merged(slots[at]!);
@@ -212,12 +212,12 @@ export class Merging {
 const SLOT_FIELDS = 4;
 const FREE = -1;
 
-/** Which pairs of tokens merge, by both: an open hash table, of which a lookup mostly touches one cache line. */
+/** Which pairs of tokens merge: an open hash table by both ids; a lookup mostly touches one cache line. */
 class MergeTable {
   private readonly slots: Int32Array;
   private readonly mask: number;
 
-  /** @param merges pairs in the order of their priority, as [left, right, merged, …]; the last of equal pairs counts */
+  /** @param merges pairs in order of priority, as [left, right, merged, …]; the last of equal pairs wins */
   constructor(merges: Int32Array) {
     const count = merges.length / 3;
     const size = 2 ** Math.ceil(Math.log2(Math.max(16, 1.5 * count)));
@@ -233,7 +233,7 @@ class MergeTable {
     }
   }
 
-  /** Where the pair is, for `rank` and `merged`; FREE stands in a place that holds none. */
+  /** Slot of the pair, for `rank` and `merged`; contains FREE if the pair is absent. */
   find(left: number, right: number): number {
     const { slots, mask } = this;
     let hash = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
@@ -263,11 +263,11 @@ class MergeTable {
 const NARROW = 256;
 const EMPTY = 0;
 
-/** Which two characters (UTF-16 units, normalized) stand next to each other within some token. */
+/** Which two characters (UTF-16 units, normalized) are adjacent within some token. */
 export class Crossings {
-  /** Of units below NARROW, a byte each pair. */
+  /** For units below NARROW, one byte per pair. */
   private readonly narrow = new Uint8Array(NARROW * NARROW);
-  /** Of the others, an open hash table; no pair of them is EMPTY. */
+  /** For the others, an open hash table; no pair equals EMPTY. */
   private wide = new Int32Array(16);
   private count = 0;
 
@@ -307,13 +307,13 @@ export class Crossings {
   }
 }
 
-/** Characters of a remembered word, and its tokens, at most. */
+/** Max characters of a cached word, and max number of its tokens. */
 const LONGEST_WORD = 64;
-/** Words of a generation: a generation is let go of when two newer ones are full. */
+/** Words per generation; a generation is dropped once two newer ones are full. */
 const WORDS_KEPT = 2 ** 15;
-/** Tokens of a generation. */
+/** Tokens per generation. */
 const TOKENS_KEPT = 2 ** 18;
-/** A word's place is begin × COUNTS + count. */
+/** A word's entry is begin × COUNTS + count. */
 const COUNTS = 128;
 
 interface CacheGeneration {
@@ -324,11 +324,11 @@ interface CacheGeneration {
 
 const generation = (): CacheGeneration => ({ words: new Map(), tokens: new Int32Array(TOKENS_KEPT), used: 0 });
 
-/** The tokens of words met lately, within bounded memory. */
+/** Cache of the tokens of recent words, with bounded memory. */
 export class WordMemory {
   private young = generation();
   private old = generation();
-  /** Where the tokens of the word last found are. */
+  /** Location of the tokens of the word last found. */
   tokens = this.young.tokens;
   from = 0;
   to = 0;
@@ -348,7 +348,7 @@ export class WordMemory {
     return true;
   }
 
-  /** Keeps tokens[from..from + count) for the word, where it is not too long. */
+  /** Caches tokens[from..from + count) for the word, unless it is too long. */
   keep(word: string, tokens: Int32Array, from: number, count: number): void {
     if (word.length > LONGEST_WORD || count >= COUNTS) return;
     if (this.young.words.size >= WORDS_KEPT || this.young.used + count > TOKENS_KEPT) {
@@ -362,7 +362,7 @@ export class WordMemory {
   }
 }
 
-/** A part of a string holds on to the whole; the copy does not. */
+/** A substring keeps the whole string alive; a copy does not. */
 function copy(word: string): string {
   return Buffer.from(word, 'utf16le').toString('utf16le');
 }

@@ -1,38 +1,38 @@
 import { isJsonObject, type JsonObject } from '../../disk/json.js';
 
-/** A token that is looked for in the text before anything is merged. */
+/** A token that is matched in the text before any merging. */
 export interface AddedToken {
   readonly id: number;
   readonly content: string;
-  /** Only where no letter, digit or underscore stands next to it. */
+  /** Only if no letter, digit or underscore is adjacent. */
   readonly singleWord: boolean;
-  /** Takes the white space before it, or after it. */
+  /** Consumes the white space before it, or after it. */
   readonly lstrip: boolean;
   readonly rstrip: boolean;
-  /** Looked for in the normalized text, as its normalized self. */
+  /** Matched in normalized form in the normalized text. */
   readonly normalized: boolean;
   readonly special: boolean;
 }
 
-/** All that decides which tokens a text has. Characters are UTF-16 units. */
+/** Everything that determines the tokens of a text. Characters are UTF-16 units. */
 export interface Recipe {
-  /** What the normalizer puts for single characters. */
+  /** The normalizer's replacements of single characters. */
   readonly replaced: ReadonlyMap<number, number>;
-  /** The character that begins a word, where the text is split into words first: by `▁?[^▁]+`. */
+  /** The character that begins a word, if the text is first split into words: by `▁?[^▁]+`. */
   readonly wordStart: number | null;
   readonly vocabulary: ReadonlyMap<string, number>;
-  /** Pairs of tokens in the order of their priority, as [left, right, merged, …]. */
+  /** Pairs of tokens in order of priority, as [left, right, merged, …]. */
   readonly merges: Int32Array;
   /** The token of each byte. */
   readonly bytes: Int32Array;
   readonly added: readonly AddedToken[];
 }
 
-/** A tokenizer.json has a part that this encoder does not have. */
+/** A tokenizer.json has a part that this encoder does not support. */
 export class UnknownPart extends Error {
   /**
-   * @param part what it is, to be read after "has"
-   * @param libraryAgrees transformers.js is known to give Python's tokens for it
+   * @param part description, to be read after "has"
+   * @param libraryAgrees whether transformers.js is known to give Python's tokens for it
    */
   constructor(
     readonly part: string,
@@ -42,7 +42,7 @@ export class UnknownPart extends Error {
   }
 }
 
-/** What stands in a file is not what it must be. */
+/** A file has malformed content. */
 export class BrokenPart extends Error {}
 
 /** Tokens are stored as int32. */
@@ -53,9 +53,9 @@ export const absent = (value: unknown) =>
 export const quoted = (value: unknown) => String(JSON.stringify(value)).slice(0, 120);
 
 /**
- * Reads what a tokenizer.json says into a recipe.
+ * Reads a tokenizer.json into a recipe.
  *
- * @throws UnknownPart where it has what Gemma's have not, BrokenPart where it cannot be meant
+ * @throws UnknownPart if it has a part that Gemma's do not have, BrokenPart if it is malformed
  */
 export function readRecipe(file: unknown, config: unknown): Recipe {
   if (!isJsonObject(file) || !isJsonObject(config)) throw new BrokenPart('is not an object');
@@ -64,7 +64,7 @@ export function readRecipe(file: unknown, config: unknown): Recipe {
   if (!isJsonObject(model)) throw new BrokenPart('has no model');
   if (model.type !== 'BPE') throw new UnknownPart(`a model of type ${quoted(model.type)}`);
   const vocabulary = readVocabulary(model.vocab);
-  // What is refused in any case comes before what may be left to the library.
+  // What is always refused comes before what may be left to the library.
   const added = readAdded(file.added_tokens, vocabulary);
   const unknown: UnknownPart[] = [];
   const attempt = <T>(part: () => T): T | undefined => {
@@ -82,7 +82,7 @@ export function readRecipe(file: unknown, config: unknown): Recipe {
   const wordStart = attempt(() => readPreTokenizer(file.pre_tokenizer, replaced)) ?? null;
   const merges = readMerges(model.merges, vocabulary);
   const bytes = model.byte_fallback === true ? attempt(() => readBytes(vocabulary)) : undefined;
-  // A part that the library may have must not hide another that it must not.
+  // A part that the library supports must not hide another that it does not.
   const first = unknown.find((part) => !part.libraryAgrees) ?? unknown[0];
   if (first) throw first;
   return { replaced, wordStart, vocabulary, merges, bytes: bytes!, added };
@@ -119,7 +119,7 @@ export function readVocabulary(vocab: unknown): Map<string, number> {
   return vocabulary;
 }
 
-/** Replacements of one character by one other: Gemma's of " " by "▁". */
+/** Replacements of one character by another: Gemma's of " " by "▁". */
 function readNormalizer(normalizer: unknown): Map<number, number> {
   const replaced = new Map<number, number>();
   if (normalizer === null || normalizer === undefined) return replaced;
@@ -140,13 +140,15 @@ function readNormalizer(normalizer: unknown): Map<number, number> {
   return replaced;
 }
 
-/** Normalizers of transformers.js that do what Python's do; its white space and lower case, for example, are others. */
+/**
+ * Normalizers for which transformers.js agrees with Python; it differs in white space and lower-casing, for example.
+ */
 function isAgreed(step: unknown): boolean {
   if (!isJsonObject(step)) return false;
   if (step.type === 'Prepend') return typeof step.prepend === 'string';
   if (step.type !== 'Replace') return /^NFK?[CD]$/.test(String(step.type));
   const text = isJsonObject(step.pattern) ? step.pattern.String : undefined;
-  // JavaScript gives "$" a meaning in what replaces.
+  // JavaScript treats "$" specially in replacements.
   return typeof text === 'string' && text !== '' && typeof step.content === 'string' && !step.content.includes('$');
 }
 
@@ -163,7 +165,7 @@ function readPreTokenizer(split: unknown, replaced: ReadonlyMap<number, number>)
   const { pattern, behavior } = split as { pattern: JsonObject; behavior: unknown };
   if (pattern.Regex === WORD_PATTERN && behavior === 'Isolated') return WORD_PATTERN.charCodeAt(0);
   const { String: text } = pattern;
-  // Gemma 3's splits at spaces, of which its normalizer leaves none.
+  // Gemma 3 splits at spaces, but its normalizer leaves none.
   if (isUnit(text) && replaced.has(text.charCodeAt(0)) && ![...replaced.values()].includes(text.charCodeAt(0)))
     return null;
   throw new UnknownPart(
@@ -194,7 +196,7 @@ export function readMerges(merges: unknown, vocabulary: ReadonlyMap<string, numb
 function readBytes(vocabulary: ReadonlyMap<string, number>): Int32Array {
   return Int32Array.from({ length: 256 }, (_, byte) => {
     const id = vocabulary.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
-    // A character of one byte that is in the vocabulary is never spelt: Gemma 2 has "\t" for <0x09>.
+    // A one-byte character in the vocabulary never needs byte fallback: Gemma 2 has "\t" for <0x09>.
     const needed = byte >= 0x80 || !vocabulary.has(String.fromCharCode(byte));
     if (id === undefined && needed) throw new UnknownPart(`no token for byte ${byte}`);
     return id ?? -1;
@@ -214,7 +216,7 @@ export function readAdded(list: unknown, vocabulary: ReadonlyMap<string, number>
     if (!isToken(id)) throw new BrokenPart(`gives ${quoted(id)} where a token's number belongs`);
     if (seen.has(content)) throw new UnknownPart(`${quoted(content)} twice among its added tokens`);
     seen.add(content);
-    // Python takes the vocabulary's number, or the next free one, whatever the file says.
+    // Python uses the vocabulary's id, or the next free one, whatever the file says.
     const number = vocabulary.get(content) ?? Math.max(largest + 1, vocabulary.size);
     if (number !== id) throw new UnknownPart(`number ${id} for ${quoted(content)}, which Python gives ${number},`);
     largest = Math.max(largest, id);

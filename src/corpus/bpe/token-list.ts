@@ -1,4 +1,4 @@
-/** Tokens, one after another, in memory that grows. */
+/** A growable list of tokens. */
 export class TokenList {
   private held = new Int32Array(1024);
   length = 0;
@@ -17,7 +17,7 @@ export class TokenList {
     this.length = at;
   }
 
-  /** A copy of what is held, which is then let go of. */
+  /** Returns a copy of the contents and frees the list. */
   take(): Int32Array {
     const taken = this.held.slice(0, this.length);
     this.length = 0;

@@ -4,24 +4,24 @@ import { compiled, TooLong } from './jinja.js';
 import { AmbiguousTemplate, type Rendering, type Renders, rendering } from './spans.js';
 import type { ChatTemplate } from './template.js';
 
-/** What the thread is started with. */
+/** Start options of the thread. */
 export interface ChatTask {
   readonly template: ChatTemplate;
-  /** Every role where undefined. */
+  /** Every role if undefined. */
   readonly roles?: readonly string[];
-  /** Do templates get today's date? Else one that never changes. */
+  /** Do templates get today's date? Otherwise a fixed one. */
   readonly today: boolean;
   /** Add the beginning of an answer? */
   readonly prompt: boolean;
 }
 
-/** What became of a conversation. */
+/** The result for a conversation. */
 export type Rendered = Rendering | { readonly failed: 'template' | 'ambiguous' | 'too long'; readonly reason: string };
 
-/** What the thread says: first that it is there, then what became of each list of conversations. */
+/** Replies of the thread: first that it is ready, then the results for each list of conversations. */
 export type ChatReply = 'ready' | readonly Rendered[];
 
-/** Answers lists of conversations in the order in which they come. A template may never end: whoever waits ends the thread. */
+/** Processes lists of conversations in order. A template may never end: whoever waits terminates the thread. */
 function serve(port: NonNullable<typeof parentPort>, { template, roles, today, prompt }: ChatTask): void {
   let renders: Renders;
   const render = (messages: readonly Message[]): Rendered => {

@@ -17,20 +17,20 @@ import {
 export interface ChatSettings {
   /** Key or column of the messages. */
   readonly field: string;
-  /** Whose tokens become rows; everybody's where undefined. */
+  /** Roles whose tokens become rows; all if undefined. */
   readonly roles?: readonly string[];
 }
 
 /**
- * What flags say about conversations; undefined where text is read.
+ * The chat settings given by flags; undefined if plain text is read.
  *
- * @throws UsageRefusal where roles are given for text
+ * @throws UsageRefusal if roles are given for plain text
  */
 export function chatSettings({ chatField, roles }: ChatFlags): ChatSettings | undefined {
   if (chatField === undefined && roles !== undefined) {
     throw new UsageRefusal(
-      '--roles are those of conversations, and the corpus is read as text.',
-      'Name the key or column of the conversations with --chat-field, or leave --roles out.',
+      '--roles applies to conversations, but the corpus is read as text.',
+      'Give the key or column of the conversations with --chat-field, or omit --roles.',
       'corpus/roles-without-chats',
     );
   }
@@ -43,19 +43,19 @@ interface ChatFlags {
   readonly roles?: readonly string[];
 }
 
-/** What is recorded of how conversations were read. */
+/** How conversations were read, as recorded. */
 export interface ChatFacts extends ChatSettings {
-  /** How the tokens of roles were told apart; absent where all are rows. */
+  /** How the tokens of roles were identified; absent if all are rows. */
   readonly spans?: SpanRule;
   readonly template_sha256: string;
 }
 
-/** Conversations without a token of the roles that are asked for, after which it is said that there is none. */
+/** Conversations without a token of the requested roles after which an error is raised. */
 const PATIENCE = 1000;
-/** Conversations that a template is given at a time: at most this many, and at most this many characters. */
+/** Limits on conversations per batch of rendering: their number, and their characters. */
 const BATCH = { conversations: 32, characters: 2 ** 18 };
 
-/** A model's template, by which the conversations of a corpus become texts. */
+/** A model's chat template, which renders a corpus's conversations as texts. */
 export class Chats {
   private constructor(
     private readonly model: string,
@@ -65,16 +65,16 @@ export class Chats {
   ) {}
 
   /**
-   * @param model directory of the model
-   * @param patience milliseconds for a few conversations
-   * @throws Refusal where it has no template
+   * @param model the model's directory
+   * @param patience milliseconds per batch of conversations
+   * @throws Refusal if it has no template
    */
   static async open(model: string, settings: ChatSettings, patience?: number): Promise<Chats> {
     const template = await chatTemplate(model);
     if (template) return new Chats(model, template, settings, patience);
     throw new Refusal(
       `${model} has no chat template: it is not a chat model, or a part of it is missing.`,
-      'Use the instruction-tuned model, or put the chat_template.jinja of another one into its directory.',
+      'Use the instruction-tuned model, or copy the chat_template.jinja of another model into its directory.',
       'corpus/no-chat-template',
     );
   }
@@ -89,21 +89,21 @@ export class Chats {
     };
   }
 
-  /** Whether content that is a list of parts is left to the template. */
+  /** Whether the template handles content that is a list of parts. */
   get keepsParts(): boolean {
     return takesParts(this.template);
   }
 
-  /** Special tokens of the tokenizer, and others that the template writes, by their numbers. */
+  /** Special tokens of the tokenizer and others that the template writes, by id. */
   special({ special, added }: Pick<Tokenizer, 'special' | 'added'>): ReadonlyMap<number, string> {
     return new Map([...special, ...tokensOfTemplate(this.template, added)]);
   }
 
   /**
-   * Conversations as the texts that the template makes of them.
+   * Renders conversations as texts.
    *
-   * @param found have tokens of the roles been found before?
-   * @throws Refusal where it fails, does not end, or does not tell roles apart
+   * @param found whether tokens of the roles have been found before
+   * @throws Refusal if the template fails, does not end, or does not tell roles apart
    */
   async *texts(documents: AsyncIterable<Document>, found = false): AsyncGenerator<Document> {
     const { model, template, settings, patience } = this;
@@ -114,12 +114,12 @@ export class Chats {
     let coming: Promise<Texts> | undefined;
     try {
       for (let more = true; more; ) {
-        // While the texts of one batch are tokenized, the next is rendered, and read before.
+        // While one batch is tokenized, the next is rendered and the one after it is read.
         const next = await attempt(batches.next());
         const { texts, refusal } = (await coming) ?? { texts: [] };
         const batch = 'error' in next || next.done ? undefined : next.value;
         coming = batch && textsOf(batch, renderer, search, model);
-        // Told to whoever waits for it.
+        // Rethrown to whoever awaits it.
         coming?.catch(() => {});
         yield* texts;
         if (refusal) throw refusal;
@@ -134,7 +134,7 @@ export class Chats {
   }
 }
 
-/** Texts up to the first conversation that has none, and why. */
+/** Texts up to the first conversation that could not be rendered, and why. */
 interface Texts {
   readonly texts: readonly Document[];
   readonly refusal?: Refusal;
@@ -165,13 +165,13 @@ async function textsOf(
   return { texts };
 }
 
-/** Groups of conversations; where reading fails, what was read before comes first. */
+/** Batches of conversations; if reading fails, what was read before comes first. */
 async function* inBatches(documents: AsyncIterable<Document>): AsyncGenerator<Document[]> {
   let held: Document[] = [];
   let characters = 0;
   try {
     for await (const document of documents) {
-      // Whoever counts or hashes what is read sees all of it.
+      // Read in full, so that counting or hashing sees all of it.
       for await (const piece of document.pieces) characters += piece.length;
       held.push(document);
       if (held.length < BATCH.conversations && characters < BATCH.characters) continue;
@@ -186,7 +186,7 @@ async function* inBatches(documents: AsyncIterable<Document>): AsyncGenerator<Do
   if (held.length > 0) yield held;
 }
 
-/** Notices that no conversation has a token of the roles that are asked for: a name that is misspelt, most likely. */
+/** Detects that no conversation has a token of the requested roles: most likely a misspelt name. */
 class RoleSearch {
   private read = 0;
   private readonly there = new Set<string>();
@@ -206,7 +206,7 @@ class RoleSearch {
     return this.read < PATIENCE ? undefined : this.nothing();
   }
 
-  /** The corpus is over. @throws Refusal */
+  /** Call at the end of the corpus. @throws Refusal */
   end(): void {
     if (!this.found && this.read > 0) throw this.nothing();
   }
@@ -214,8 +214,8 @@ class RoleSearch {
   private nothing(): Refusal {
     const there = [...this.there].slice(0, 10).join(', ') || 'none';
     return new Refusal(
-      `No token is of --roles ${this.settings.roles?.join(',')} in the first ${this.read} conversations (roles there: ${there}).`,
-      'Give a role that is there; what a template writes into the turn of another role counts to that one.',
+      `No token is of --roles ${this.settings.roles?.join(',')} in the first ${this.read} conversations (roles found: ${there}).`,
+      'Give one of these roles; text that a template writes within another role’s turn belongs to that role.',
       'corpus/no-such-role',
     );
   }

@@ -1,15 +1,15 @@
 import { isJsonObject, type JsonObject } from '../../disk/json.js';
 import { Refusal } from '../../errors/refusal.js';
 
-/** A message of a conversation as templates take it: other keys, such as tool_calls, are theirs to read. */
+/** A message of a conversation as templates expect it; other keys, such as tool_calls, are left for them to read. */
 export interface Message extends JsonObject {
   readonly role: string;
 }
 
-/** How --roles calls what Gemma's own texts call "model". */
+/** The name that --roles uses for what Gemma's own texts call "model". */
 export const roleOf = ({ role }: Message): string => (role === 'model' ? 'assistant' : role);
 
-/** Who writes a message, as ShareGPT names them. */
+/** The author of a message, as in ShareGPT. */
 const SHAREGPT: Readonly<Record<string, string>> = {
   ...{ human: 'user', user: 'user', system: 'system' },
   ...{ gpt: 'assistant', chatgpt: 'assistant', assistant: 'assistant', model: 'assistant', bard: 'assistant' },
@@ -17,23 +17,23 @@ const SHAREGPT: Readonly<Record<string, string>> = {
 };
 
 /**
- * The messages of a conversation: a list of {role, content}, or of {from, value} as ShareGPT writes it. Content that is a
- * list of parts becomes their text.
+ * The messages of a conversation: a list of {role, content}, or of {from, value} as in ShareGPT. Content that is a list
+ * of parts is joined into text.
  *
- * @param source its place, for messages
- * @param field the key or column that it stands under
- * @param keepsParts does the template take lists of parts?
- * @throws Refusal where it is something else, or has a part that is not text
+ * @param source its location, for messages
+ * @param field its key or column
+ * @param keepsParts whether the template handles lists of parts
+ * @throws Refusal if it is something else, or has a part that is not text
  */
 export function conversationOf(value: unknown, source: string, field: string, keepsParts = false): Message[] {
   const refuse = (what: string): never => {
     throw new Refusal(
       `${source}: ${what}.`,
-      'A conversation is a list of messages with "role" and "content", or "from" and "value"; name its key or column with --chat-field.',
+      'A conversation is a list of messages with "role" and "content", or "from" and "value"; give its key or column with --chat-field.',
       'corpus/no-chat',
     );
   };
-  if (!Array.isArray(value)) return refuse(`"${field}" holds ${kindOf(value)}, not a list of messages`);
+  if (!Array.isArray(value)) return refuse(`"${field}" is ${kindOf(value)}, not a list of messages`);
   return (value as unknown[]).map((message, i) => {
     const at = `message ${i + 1} of "${field}"`;
     if (!isJsonObject(message)) return refuse(`${at} is ${kindOf(message)}`);
@@ -45,7 +45,8 @@ export function conversationOf(value: unknown, source: string, field: string, ke
     }
     if (typeof from !== 'string') return refuse(`${at} has neither "role" nor "from"`);
     const known = SHAREGPT[from];
-    if (known === undefined) return refuse(`${at} is from ${JSON.stringify(from)}, which is none of ${namesOfRoles}`);
+    if (known === undefined)
+      return refuse(`${at} is from ${JSON.stringify(from)}, which is not one of ${namesOfRoles}`);
     if (typeof said !== 'string') return refuse(`${at} has ${said === undefined ? 'no' : kindOf(said)} "value"`);
     return { role: known, content: said };
   });
@@ -55,16 +56,16 @@ const namesOfRoles = Object.keys(SHAREGPT).join(', ');
 
 const isPresent = (value: unknown) => value !== undefined && value !== null;
 
-/** A conversation in words: what chooses documents looks at it. */
+/** A conversation as plain text, used for choosing documents. */
 export const plainText = (messages: readonly Message[]): string =>
   messages
     .map(({ role, content }) => `${role}\n${typeof content === 'string' ? content : JSON.stringify(content)}\n`)
     .join('');
 
 /**
- * The content of a message; undefined where it is none.
+ * The content of a message; undefined if it is not valid.
  *
- * @param mayLack may it be null? A message that calls tools may have nothing to say
+ * @param mayLack whether it may be null: a message that calls tools may have no text
  * @throws Refusal naming a part that is not text
  */
 function contentOf(content: unknown, at: string, keepsParts: boolean, mayLack: boolean): unknown {
@@ -80,8 +81,8 @@ function textOfPart(part: unknown, at: string): string {
   const { type, text } = isJsonObject(part) ? part : {};
   if ((type === undefined || type === 'text') && typeof text === 'string') return text;
   throw new Refusal(
-    `${at} has a part of type ${JSON.stringify(type ?? kindOf(part))}, and only text is read.`,
-    'Leave such conversations out, or their parts that are not text.',
+    `${at} has a part of type ${JSON.stringify(type ?? kindOf(part))}, but only text is supported.`,
+    'Remove such conversations, or their parts that are not text.',
     'corpus/chat-part',
   );
 }

@@ -3,12 +3,12 @@ import type { Spelling } from '../spelling.js';
 import type { Tokenizer } from '../tokenizer.js';
 
 /**
- * Which tokens of a text have a character in one of its spans: 1 where they have. Where a span ends within a character
- * of several tokens there is none: all tokens of a character belong together.
+ * 1 for each token with a character in one of the spans. A span must not end within a character spelled by several
+ * tokens: all tokens of a character belong together.
  *
  * @param spans [from, to, …] in UTF-16 units, ascending
- * @param source the text's place, for messages
- * @throws Refusal where it is not known which characters a token is of
+ * @param source the text's location, for messages
+ * @throws Refusal if the tokens cannot be mapped to characters
  */
 export function countedTokens(
   { spelling }: Pick<Tokenizer, 'spelling'>,
@@ -19,8 +19,8 @@ export function countedTokens(
 ): Uint8Array {
   if (!spelling) {
     throw new Refusal(
-      'The tokenizer has parts for which it is not known which characters a token is of, and --roles has to know.',
-      'Leave --roles out, or use a model whose tokenizer is built in: Gemma, GPT-2, Pythia, Llama 3, Qwen.',
+      'This tokenizer does not map its tokens to characters, which --roles requires.',
+      'Omit --roles, or use a model whose tokenizer is built in: Gemma, GPT-2, Pythia, Llama 3, Qwen.',
       'corpus/roles-of-tokenizer',
     );
   }
@@ -28,8 +28,8 @@ export function countedTokens(
   const ends = tokenEnds(spelling, ids, spelt);
   if (!ends) {
     throw new Refusal(
-      `${source}: which characters its tokens are of cannot be told, and --roles has to know.`,
-      'Leave --roles out, or leave the conversation out.',
+      `${source}: its tokens cannot be mapped to characters, which --roles requires.`,
+      'Omit --roles, or remove the conversation.',
       'corpus/roles-of-tokens',
     );
   }
@@ -44,7 +44,7 @@ export function countedTokens(
   return counted;
 }
 
-/** The text as tokens spell it, and its spans there. */
+/** The text as spelled by its tokens, with the spans mapped to it. */
 function speltSpans(spelling: Spelling, text: string, spans: readonly number[]): { spelt: string; bounds: number[] } {
   const bounds: number[] = [];
   let spelt = '';
@@ -58,14 +58,14 @@ function speltSpans(spelling: Spelling, text: string, spans: readonly number[]):
   return { spelt, bounds };
 }
 
-/** [from, to) of each token in what they spell together; undefined where they spell something else. */
+/** [from, to) of each token within their joint spelling; undefined if they spell something else. */
 function tokenEnds(spelling: Spelling, ids: ArrayLike<number>, spelt: string): Int32Array | undefined {
   const ends = new Int32Array(2 * ids.length);
   let at = 0;
   for (let i = 0; i < ids.length; ) {
     const token = spelling.token(ids[i]!);
     if (typeof token === 'number') {
-      // A character that has no token is spelt in bytes.
+      // A character without a token is spelled in bytes.
       const width = (spelt.codePointAt(at) ?? 0) > 0xffff ? 2 : 1;
       const bytes = Buffer.from(spelt.slice(at, at + width));
       for (const byte of bytes) {

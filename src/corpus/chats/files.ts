@@ -8,20 +8,20 @@ import { valuesOfLines } from '../values-of-lines.js';
 import { valuesOfParquet } from '../values-of-parquet.js';
 import { conversationOf, type Message, plainText } from './conversation.js';
 
-/** How conversations are taken from a file. */
+/** How conversations are read from a file. */
 interface ChatReading {
   /** Key or column of the messages. */
   readonly field: string;
-  /** Is content that is a list of parts left as it is? */
+  /** Keep content that is a list of parts? */
   readonly parts?: boolean;
-  /** Where reading begins. */
+  /** Position to start reading from. */
   readonly begin: TextBegin;
 }
 
 /**
  * Conversations of a file.
  *
- * @throws Refusal where files of its kind have none
+ * @throws Refusal if files of its kind cannot contain any
  */
 export async function* chatsOfFile(
   file: CorpusFile,
@@ -33,8 +33,8 @@ export async function* chatsOfFile(
   const isLines = kind === 'lines' || kind === 'lines or text';
   if (!isLines && kind !== 'parquet') {
     throw new Refusal(
-      `${path} is neither JSON Lines nor Parquet, and --chat-field reads conversations from those.`,
-      'Convert it, or leave --chat-field out.',
+      `${path} is neither JSON Lines nor Parquet, which --chat-field requires.`,
+      'Convert it, or omit --chat-field.',
       'corpus/chat-of-text',
     );
   }
@@ -49,7 +49,7 @@ export async function* chatsOfFile(
   }
 }
 
-/** A conversation as a document that is yet to be rendered. */
+/** A conversation as a document yet to be rendered. */
 function chatDocument(value: unknown, source: string, { field, parts }: ChatReading, remarks: Remarks): Document {
   const conversation = conversationOf(value, source, field, parts).map((message): Message => {
     const { content } = message;

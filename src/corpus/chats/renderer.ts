@@ -3,15 +3,15 @@ import { Thread } from '../../progress/thread.js';
 import type { ChatReply, ChatTask, Rendered } from './chat-worker.js';
 import type { Message } from './conversation.js';
 
-/** Heap for templates, in MiB: one that grows without end ends its thread, not the process. */
+/** Heap limit for templates in MiB: a runaway template ends its thread, not the process. */
 const HEAP = 512;
-/** Milliseconds that a template has for the conversations that it is given at a time. */
+/** Time limit of a template per batch of conversations, in milliseconds. */
 const PATIENCE = 20_000;
 
-/** A template, applied in a separate thread: it is a program, and may loop or grow without end. */
+/** A template, applied in a separate thread: it is a program, and may loop or allocate without end. */
 export class ChatRenderer {
   private readonly thread: Thread<readonly (readonly Message[])[], ChatReply>;
-  /** The thread has started: how long that takes is not the template's fault. */
+  /** Resolved once the thread has started; that time does not count against the template. */
   private started: Promise<ChatReply> | undefined;
 
   /** @param model its directory, for messages */
@@ -26,10 +26,10 @@ export class ChatRenderer {
   }
 
   /**
-   * What became of each conversation.
+   * The results for the conversations.
    *
-   * @param first place of the first, for messages
-   * @throws Refusal where the template does not end, or fills its memory
+   * @param first location of the first, for messages
+   * @throws Refusal if the template does not end or runs out of memory
    */
   async render(conversations: readonly (readonly Message[])[], first: string): Promise<readonly Rendered[]> {
     const over = (what: string, cause?: unknown) =>
@@ -64,7 +64,7 @@ export class ChatRenderer {
 }
 
 /**
- * @param place of the conversation
+ * @param place location of the conversation
  * @param model the model's directory
  */
 export function refusedRendering(
@@ -74,21 +74,21 @@ export function refusedRendering(
 ): Refusal {
   if (failed === 'ambiguous') {
     return new Refusal(
-      `The chat template of ${model} does not tell which tokens are of which role: ${reason} (${place}).`,
-      'Leave --roles out, or mark what the model writes by {% generation %} in chat_template.jinja.',
+      `The chat template of ${model} does not show which role each token belongs to: ${reason} (${place}).`,
+      'Omit --roles, or mark what the model writes with {% generation %} in chat_template.jinja.',
       'corpus/ambiguous-chat-template',
     );
   }
   if (failed === 'too long') {
     return new Refusal(
-      `The chat template of ${model} gives ${reason} (${place}).`,
+      `The chat template of ${model} produces ${reason} (${place}).`,
       'Use the template that came with the model, and split conversations of that length.',
       'corpus/chat-template-limits',
     );
   }
   return new Refusal(
     `${place} could not be rendered by the chat template of ${model}: ${reason.replace(/\.$/, '')}.`,
-    'Leave such conversations out of the corpus, or change them to what the template takes.',
+    'Remove such conversations from the corpus, or change them to what the template accepts.',
     'corpus/chat-template',
   );
 }

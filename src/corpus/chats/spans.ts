@@ -1,34 +1,34 @@
 import { type Message, roleOf } from './conversation.js';
 
-/** How it is known which characters of a rendering are whose. */
+/** How the characters of a rendering are attributed to messages. */
 export type SpanRule = 'generation' | 'prefixes';
 
-/** A conversation as a template writes it, and where in it the messages of the wanted roles are. */
+/** A rendered conversation, and the spans of the messages of the wanted roles. */
 export interface Rendering {
   readonly text: string;
-  /** [from, to, …] in UTF-16 units, ascending and apart; undefined where every role is wanted. */
+  /** [from, to, …] in UTF-16 units, ascending and disjoint; undefined if every role is wanted. */
   readonly spans?: readonly number[];
 }
 
-/** A template that can be applied. */
+/** A compiled template. */
 export interface Renders {
-  /** @param prompt add the beginning of an answer? */
+  /** @param prompt whether to add the beginning of an answer */
   plain(messages: readonly Message[], prompt: boolean): string;
-  /** The same with what a model is to generate between OPEN and CLOSE; undefined where the template does not tell. */
+  /** The same with what a model generates between OPEN and CLOSE; undefined if the template does not mark it. */
   readonly marked?: (messages: readonly Message[]) => string;
 }
 
-/** The template does not say which characters are of which message. */
+/** The template does not show which characters belong to which message. */
 export class AmbiguousTemplate extends Error {}
 
-/** Stand where a marked template begins and ends what a model generates. No text has these code points. */
+/** Mark the beginning and end of what a model generates. No text contains these code points. */
 export const [OPEN, CLOSE] = ['\ufdd0', '\ufdd1'];
 
 /**
- * Renders a conversation and finds the characters of the wanted roles.
+ * Renders a conversation and finds the spans of the wanted roles.
  *
- * @param roles every role where undefined
- * @param bos what a text may begin with that is nobody's
+ * @param roles every role if undefined
+ * @param bos prefix of a text that belongs to no message
  * @throws AmbiguousTemplate
  */
 export function rendering(
@@ -51,26 +51,26 @@ export function rendering(
   return { text, spans: joined(spans) };
 }
 
-/** Spans of what the template marks by {% generation %}, as transformers' return_assistant_tokens_mask takes them. */
+/** Spans of what the template marks with {% generation %}, like transformers' return_assistant_tokens_mask. */
 function markedSpans(marked: string, text: string): number[] {
   const spans: number[] = [];
   let length = 0;
   for (const piece of marked.split(/([\ufdd0\ufdd1])/)) {
     if (piece !== OPEN && piece !== CLOSE) length += piece.length;
     else if ((piece === OPEN) === (spans.length % 2 === 0)) spans.push(length);
-    else throw new AmbiguousTemplate('its {% generation %} blocks lie in one another');
+    else throw new AmbiguousTemplate('its {% generation %} blocks are nested');
   }
   if (marked.replaceAll(/[\ufdd0\ufdd1]/g, '') !== text || spans.length % 2 !== 0) {
-    throw new AmbiguousTemplate('it changes what it has written in {% generation %}');
+    throw new AmbiguousTemplate('it changes its output around {% generation %}');
   }
   return spans;
 }
 
 /**
- * The characters of message i: what the conversation up to it has more than the conversation before it; of an assistant
- * after the words that its answer is asked for with, which a model does not generate.
+ * The characters of message i: what the rendering up to it adds to the rendering of the messages before it; for an
+ * assistant, without the generation prompt, which a model does not generate.
  *
- * @param begin of the first message, what stands before it
+ * @param begin text before the first message
  */
 function spanOf(
   renders: Renders,
@@ -82,7 +82,7 @@ function spanOf(
   const upTo = i === messages.length - 1 ? text : renders.plain(messages.slice(0, i + 1), false);
   const before = beforeMessage(renders, messages, i, begin);
   if (!(upTo.startsWith(before) && text.startsWith(upTo))) {
-    throw new AmbiguousTemplate(`what it writes up to message ${i + 1} changes with what comes after`);
+    throw new AmbiguousTemplate(`its text up to message ${i + 1} depends on later messages`);
   }
   return [before.length, upTo.length];
 }
@@ -93,15 +93,15 @@ function beforeMessage(renders: Renders, messages: readonly Message[], i: number
   return isAnswer ? beforeFirstAnswer(renders, messages[0]!, begin) : begin;
 }
 
-/** Stands for the words of a message. No text has this code point. */
+/** Stands for the content of a message. No text contains this code point. */
 const WORDS = '\ufdd2';
 
 /**
- * What a conversation that an assistant begins has before its answer: many templates render no empty conversation, or
- * write a default system prompt with the first message alone, so the words that ask for an answer are taken from a
- * user's message, and looked for before the answer.
+ * The text before the answer if the conversation starts with an assistant: many templates render no empty conversation,
+ * or write a default system prompt only with the first message, so the generation prompt is taken from a user message
+ * and searched for before the answer.
  *
- * @throws AmbiguousTemplate where they are not there
+ * @throws AmbiguousTemplate if it is not found
  */
 function beforeFirstAnswer(renders: Renders, answer: Message, begin: string): string {
   const question = [{ role: 'user', content: WORDS }];
@@ -118,12 +118,12 @@ function beforeFirstAnswer(renders: Renders, answer: Message, begin: string): st
   const before = shown.slice(0, Math.max(0, words));
   const at = header ? before.lastIndexOf(header) : -1;
   if (header && at >= 0) return before.slice(0, at + header.length);
-  // A template that asks for answers with nothing writes nothing before them.
+  // A template with an empty generation prompt writes nothing before answers.
   if (header === '' && words >= 0 && before === begin) return begin;
-  throw new AmbiguousTemplate('the assistant begins, and what asks for its answer is not there');
+  throw new AmbiguousTemplate('the assistant begins, and its generation prompt is not found');
 }
 
-/** Spans in ascending order, those that touch as one, empty ones left out. */
+/** Spans in ascending order; adjacent ones merged, empty ones removed. */
 function joined(spans: readonly number[]): number[] {
   const pairs: [number, number][] = [];
   for (let i = 0; i < spans.length; i += 2) pairs.push([spans[i]!, spans[i + 1]!]);

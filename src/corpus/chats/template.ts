@@ -4,30 +4,31 @@ import { z } from 'zod';
 import { checkJson, readTextFile } from '../../disk/json.js';
 import { readTokenizerFile } from '../tokenizer.js';
 
-/** Bytes of a template, at most; those of 2026 have 20 KiB. */
+/** Max bytes of a template; those of 2026 have 20 KiB. */
 const MOST_TEMPLATE = 2 ** 20;
 
 const named = z.array(z.looseObject({ name: z.string(), template: z.string() }));
 const token = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
-/** Tokens that templates write by these names. */
+/** Tokens that templates refer to by these names. */
 const NAMED = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'] as const;
 const configSchema = z.looseObject({
   chat_template: z.union([z.string(), named]).nullish(),
   ...(Object.fromEntries(NAMED.map((name) => [name, token])) as Record<(typeof NAMED)[number], typeof token>),
 });
 
-/** How a model writes a conversation: a Jinja template, and what it knows of the tokenizer. */
+/** How a model renders a conversation: a Jinja template, and the tokenizer settings it uses. */
 export interface ChatTemplate {
   readonly source: string;
-  /** Texts of tokens by the names that templates have for them, such as bos_token. */
+  /** Token texts by the names that templates use, such as bos_token. */
   readonly tokens: Readonly<Record<string, string>>;
 }
 
 /**
- * The template of a model: chat_template.jinja, or the one of tokenizer_config.json; of several the one called default.
+ * The template of a model: chat_template.jinja, or the one in tokenizer_config.json; of several, the one called
+ * default.
  *
- * @param directory of the model
- * @returns null where it has none
+ * @param directory the model's
+ * @returns null if it has none
  */
 export async function chatTemplate(directory: string): Promise<ChatTemplate | null> {
   const config = await readTokenizerFile(directory, 'tokenizer_config.json');
@@ -49,17 +50,17 @@ export async function chatTemplate(directory: string): Promise<ChatTemplate | nu
   return { source, tokens };
 }
 
-/** Begins what a model is to generate; as transformers' return_assistant_tokens_mask takes it. */
+/** The tag around what a model generates, as used by transformers' return_assistant_tokens_mask. */
 export const GENERATION = /\{%(-?)\s*generation\s*(-?)%\}/g;
 
-/** Does a template mark what is generated? */
+/** Does a template mark generated text? */
 export const marksGeneration = (source: string): boolean => source.search(GENERATION) >= 0;
 
-/** Does the template itself take content that is a list of parts? It asks whether content is a string, then. */
+/** Does the template handle content that is a list of parts? If so, it tests whether content is a string. */
 export const takesParts = ({ source }: ChatTemplate): boolean =>
   /content['"]?\]?\s+is\s+(not\s+)?(string|iterable|sequence)/.test(source);
 
-/** SHA-256 of what a template says. */
+/** SHA-256 of a template and its tokens. */
 export function templateDigest({ source, tokens }: ChatTemplate): string {
   return createHash('sha256')
     .update(JSON.stringify([source, tokens]))
@@ -67,10 +68,10 @@ export function templateDigest({ source, tokens }: ChatTemplate): string {
 }
 
 /**
- * Added tokens of a tokenizer that a template has written out, such as <|im_start|>: they stand for no text either, marked
- * as special or not. White space that is an added token is text.
+ * Added tokens that a template writes, such as <|im_start|>: like special tokens they stand for no text, whether marked
+ * as special or not. An added token of white space is text.
  *
- * @param added contents of added tokens by their numbers
+ * @param added contents of added tokens by id
  */
 export function tokensOfTemplate(
   { source }: ChatTemplate,

@@ -3,26 +3,26 @@ import { Refusal } from '../../errors/refusal.js';
 import type { Document } from '../contexts.js';
 import { tokenIds } from './ids.js';
 
-/** Bytes of a header, at most. */
+/** Max bytes of a header. */
 const LONGEST_HEADER = 65_536;
-/** Numbers that are taken at a time. */
+/** Numbers per chunk. */
 const PART = 2 ** 16;
 
 type Element = IdsDType | 'int32' | 'int64';
 
 const BYTES: Readonly<Record<Element, number>> = { uint16: 2, uint32: 4, int32: 4, int64: 8 };
-/** Little-endian integers, as numpy calls them. */
+/** Little-endian integers in NumPy's notation. */
 const DESCRIPTIONS: Readonly<Record<string, Element>> = {
   ...{ '<u2': 'uint16', '<u4': 'uint32', '<i4': 'int32', '<i8': 'int64' },
 };
 
 /**
- * Documents of an array of token ids. A .npy file (NumPy's format, versions 1 to 3) has a document per row, or is one
- * where it has one dimension; a .bin file is numbers of one type alone, and one document.
+ * Documents of an array of token ids. A .npy file (NumPy's format, versions 1 to 3) has one document per row, or is a
+ * single document if one-dimensional; a .bin file is raw numbers and a single document.
  *
  * @param bytes of the file
- * @param dtype of a .bin file
- * @throws Refusal where it is not such an array
+ * @param dtype element type of a .bin file
+ * @throws Refusal if it is not such an array
  */
 export async function* arrayDocuments(
   file: string,
@@ -38,7 +38,7 @@ export async function* arrayDocuments(
       const source = rows === 1 ? file : `${file}, row ${row}`;
       const ids = input.take(element, columns ?? Number.POSITIVE_INFINITY, source);
       yield { pieces: [], ids, source, place: { row, byte: 0 } };
-      // A caller that did not read it to its end continues with the next row.
+      // If the caller did not read it to the end, continue with the next row.
       for await (const _ of ids);
     }
     if (!(await input.atEnd())) throw broken(file, 'it continues beyond its last row');
@@ -50,15 +50,15 @@ export async function* arrayDocuments(
 interface Shape {
   readonly element: Element;
   readonly rows: number;
-  /** Undefined: as many as come. */
+  /** Undefined: until the end. */
   readonly columns?: number;
 }
 
 function raw(file: string, dtype: IdsDType | undefined): Shape {
   if (dtype !== undefined) return { element: dtype, rows: 1 };
   throw new Refusal(
-    `${file} is numbers without a header, whose type nothing tells.`,
-    'Say what they are: --ids-dtype uint16 (vocabularies up to 65,536) or --ids-dtype uint32.',
+    `${file} contains numbers without a header, whose element type is not given.`,
+    'Give it with --ids-dtype uint16 (vocabularies up to 65,536) or --ids-dtype uint32.',
     'corpus/ids-dtype',
   );
 }
@@ -71,7 +71,7 @@ function broken(file: string, what: string): Refusal {
   );
 }
 
-/** Numbers of a file as its bytes come. */
+/** Numbers of a file, read as its bytes arrive. */
 class Numbers {
   private rest: Buffer = Buffer.alloc(0);
 
@@ -97,12 +97,12 @@ class Numbers {
     const shape = /'shape': *\((\d+), *(\d*),?\)/.exec(text);
     if (!element || !shape || !/'fortran_order': *False/.test(text)) throw broken(file, `its header is ${text.trim()}`);
     if (dtype !== undefined && dtype !== element)
-      throw broken(file, `it holds ${element}, and --ids-dtype is ${dtype}`);
+      throw broken(file, `its elements are ${element}, but --ids-dtype is ${dtype}`);
     const [first, second] = [Number(shape[1]), shape[2] === '' ? undefined : Number(shape[2])];
     return second === undefined ? { element, rows: 1, columns: first } : { element, rows: first, columns: second };
   }
 
-  /** The next `count` numbers, or all that come. */
+  /** The next `count` numbers, or as many as there are. */
   async *take(element: Element, count: number, source: string): AsyncGenerator<Int32Array> {
     const size = BYTES[element];
     for (let left = count; left > 0; ) {
@@ -123,7 +123,7 @@ class Numbers {
     return (await this.some(1)).length === 0;
   }
 
-  /** At least `count` bytes, or all that there are; they stay. */
+  /** At least `count` bytes, or all that there are, without consuming them. */
   private async some(count: number): Promise<Buffer> {
     const parts = [this.rest];
     let length = this.rest.length;
@@ -139,7 +139,7 @@ class Numbers {
 }
 
 function numbersOf(bytes: Buffer, element: Element): ArrayLike<number | bigint> {
-  // Typed arrays begin at multiples of their size.
+  // Typed arrays must start at multiples of their element size.
   const { buffer } = Uint8Array.from(bytes);
   if (element === 'uint16') return new Uint16Array(buffer);
   if (element === 'uint32') return new Uint32Array(buffer);

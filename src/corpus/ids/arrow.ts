@@ -8,22 +8,22 @@ import { firstWrong, guessEncoding, type Remarks } from '../encodings.js';
 import { wrongText } from '../parquet.js';
 import { tokenIds, USUAL_FIELD } from './ids.js';
 
-/** Bytes of a record batch, at most; Hugging Face's `datasets` writes 1,000 rows each. */
+/** Max bytes of a record batch; Hugging Face's `datasets` writes 1,000 rows each. */
 const MOST_BODY = 2 ** 29;
 const FILE_MAGIC = Buffer.from('ARROW1\0\0');
 
-/** Which column of an Arrow file holds the documents. */
+/** The column with the documents of an Arrow file. */
 interface ArrowReading {
   readonly textField: string;
-  /** Read token ids of this column, whatever others there are. */
+  /** Read token ids from this column. */
   readonly idsField?: string;
 }
 
 /**
- * Documents of an Arrow file, as an IPC stream (as `datasets` writes them) or in the file format: rows of a column of
- * texts, or of lists of token ids, a record batch at a time. Rows with null are passed over.
+ * Documents of an Arrow file, either an IPC stream (as written by `datasets`) or in the file format: rows of a column
+ * of strings or of lists of token ids, one record batch at a time. Null rows are skipped.
  *
- * @throws Refusal where it is broken, or has no such column
+ * @throws Refusal if it is damaged or has no such column
  */
 export async function* arrowDocuments(
   file: string,
@@ -55,7 +55,7 @@ export async function* arrowDocuments(
   }
 }
 
-/** The file format is a stream after eight bytes, and a footer behind the stream's end. */
+/** The file format is a stream after eight bytes, followed by a footer. */
 async function* withoutMagic(bytes: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   let begun: Buffer = Buffer.alloc(0);
   while (begun.length < FILE_MAGIC.length) {
@@ -84,7 +84,7 @@ function columnOf(file: string, { fields }: Schema, { textField, idsField }: Arr
   const refuse = (what: string) =>
     new Refusal(
       `${file} ${what} (its columns: ${names.join(', ')}).`,
-      `Name the column with ${flag}.`,
+      `Give the column with ${flag}.`,
       'corpus/no-text-column',
     );
   if (!field) throw refuse(`has no column "${wanted}"`);
@@ -118,14 +118,14 @@ function* documentsOf(
   }
 }
 
-/** @throws Refusal where bytes are not UTF-8: apache-arrow would read them as U+FFFD, and leave a first U+FEFF out */
+/** @throws Refusal if bytes are not UTF-8: apache-arrow would read them as U+FFFD and drop a leading U+FEFF */
 function textOf(bytes: Buffer, source: string, name: string): string {
   if (isUtf8(bytes)) return bytes.toString('utf8');
   const at = firstWrong(bytes, false);
   throw wrongText(source, name, at, guessEncoding(bytes, bytes.subarray(at)).what);
 }
 
-/** The bytes of a row of a column of texts. @throws RangeError where offsets contradict the bytes that are there */
+/** The bytes of a row of a string column. @throws RangeError if its offsets are out of bounds */
 function bytesOf({ values, valueOffsets }: Data): (row: number) => Buffer {
   const { buffer, byteOffset, byteLength } = values as Uint8Array;
   const all = Buffer.from(buffer, byteOffset, byteLength);
@@ -138,10 +138,10 @@ function bytesOf({ values, valueOffsets }: Data): (row: number) => Buffer {
 
 type Numbers = Exclude<Data['values'], undefined> & ArrayLike<unknown>;
 
-/** The numbers of a row of a column of lists. @throws RangeError where offsets contradict the numbers that are there */
+/** The numbers of a row of a list column. @throws RangeError if its offsets are out of bounds */
 function listsOf({ type, valueOffsets, children, length }: Data): (row: number) => ArrayLike<unknown> {
   const [child] = children;
-  if (!child || child.nullCount > 0) throw new RangeError('a list holds a null');
+  if (!child || child.nullCount > 0) throw new RangeError('a list contains a null');
   const values = child.values as Numbers & { subarray(from: number, to: number): ArrayLike<unknown> };
   if (type.typeId === Type.FixedSizeList) {
     const { listSize } = type as unknown as { readonly listSize: number };

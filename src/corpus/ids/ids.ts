@@ -1,27 +1,27 @@
 import { Refusal, UsageRefusal } from '../../errors/refusal.js';
 import type { Document } from '../contexts.js';
 
-/** Column or key of token ids where none is named: what SAELens, sparsify and Hugging Face's tokenizers call it. */
+/** Default column or key of token ids: the name used by SAELens, sparsify and Hugging Face's tokenizers. */
 export const USUAL_FIELD = 'input_ids';
 
-/** @throws UsageRefusal where flags ask for token ids and conversations together */
+/** @throws UsageRefusal if flags request both token ids and conversations */
 export function checkIds({ idsField, chatField }: { readonly idsField?: string; readonly chatField?: string }): void {
   if (idsField === undefined || chatField === undefined) return;
   throw new UsageRefusal(
     '--ids-field reads token ids, and --chat-field conversations.',
-    'Leave one of them out.',
+    'Omit one of them.',
     'corpus/ids-and-chats',
   );
 }
 
-/** The largest number that is held; the model's vocabulary is compared when contexts are made. */
+/** The largest representable number; the model's vocabulary is checked when contexts are packed. */
 const LARGEST = 2 ** 31 - 1;
 
 /**
- * Numbers of a file as token ids.
+ * Numbers from a file as token ids.
  *
- * @param source their place, for messages
- * @throws Refusal where one is not a whole number from 0 on
+ * @param source their location, for messages
+ * @throws Refusal if one is not a non-negative integer
  */
 export function tokenIds(values: ArrayLike<unknown>, source: string, field: string): Int32Array {
   const ids = new Int32Array(values.length);
@@ -29,10 +29,10 @@ export function tokenIds(values: ArrayLike<unknown>, source: string, field: stri
     const value = values[i];
     const id = typeof value === 'bigint' ? Number(value) : value;
     if (!(Number.isInteger(id) && (id as number) >= 0 && (id as number) <= LARGEST)) {
-      const shown = typeof value === 'object' ? 'no number' : String(value).slice(0, 40);
+      const shown = typeof value === 'object' ? 'not a number' : String(value).slice(0, 40);
       throw new Refusal(
         `${source}: entry ${i} of "${field}" is ${shown}, which is not a token id.`,
-        'Write lists of whole numbers from 0 on; leave padding such as -100 out.',
+        'Write lists of non-negative integers, without padding such as -100.',
         'corpus/no-token-id',
       );
     }
@@ -41,21 +41,21 @@ export function tokenIds(values: ArrayLike<unknown>, source: string, field: stri
   return ids;
 }
 
-/** A list of token ids, as JSON has it, as a document. */
+/** A JSON list of token ids as a document. */
 export function idsDocument(value: unknown, source: string, field: string): Document {
   if (Array.isArray(value)) return { pieces: [], ids: [tokenIds(value, source, field)], source };
   throw new Refusal(
     `${source}: "${field}" is not a list of token ids.`,
-    'Name the key or column of the ids with --ids-field.',
+    'Give the key or column of the ids with --ids-field.',
     'corpus/no-token-id',
   );
 }
 
 /**
- * Documents whose ids are checked as they pass.
+ * Documents whose ids are validated as they pass through.
  *
- * @param vocabulary tokens that the model knows
- * @throws Refusal naming the document of an id that it does not know
+ * @param vocabulary size of the model's vocabulary
+ * @throws Refusal naming the document of an id outside the vocabulary
  */
 export async function* withinVocabulary(
   documents: AsyncIterable<Document>,
@@ -77,7 +77,7 @@ async function* checked(
     const beyond = part.findIndex((id) => id >= vocabulary);
     if (beyond >= 0) {
       throw new Refusal(
-        `${source}: entry ${before + beyond} is token ${part[beyond]}, and the model's vocabulary has ${vocabulary}.`,
+        `${source}: entry ${before + beyond} is token ${part[beyond]}, but the model's vocabulary has only ${vocabulary}.`,
         'The ids must be those of the tokenizer of this model.',
         'corpus/token-outside-vocabulary',
       );

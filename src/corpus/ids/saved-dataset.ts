@@ -5,37 +5,37 @@ import { checkJson, readJsonFile } from '../../disk/json.js';
 import { Refusal } from '../../errors/refusal.js';
 import type { CorpusFile, SkippedFile } from '../file-kind.js';
 
-/** What `save_to_disk` of Hugging Face's `datasets` writes next to the data, and SAELens next to that. */
+/** Files that `save_to_disk` of Hugging Face's `datasets`, and SAELens in addition, write next to the data. */
 const stateSchema = z.looseObject({ _data_files: z.array(z.looseObject({ filename: z.string() })) });
 const splitsSchema = z.looseObject({ splits: z.array(z.string()) });
 const saeLensSchema = z.looseObject({ tokenizer_name: z.string().optional().catch(undefined) });
 
 async function read<T extends z.ZodType>(schema: T, path: string): Promise<z.output<T> | undefined> {
   if (!(await exists(path))) return undefined;
-  const remedy = 'Save the data set again, or name its .arrow files.';
-  return checkJson(schema, await readJsonFile(path, [`There is no file ${path}.`, remedy], remedy), path, remedy);
+  const remedy = 'Save the data set again, or give its .arrow files.';
+  return checkJson(schema, await readJsonFile(path, [`${path} does not exist.`, remedy], remedy), path, remedy);
 }
 
-/** Of a directory's files, those that are the data. */
+/** The data files of a directory. */
 interface SavedFiles {
   readonly files: readonly CorpusFile[];
   readonly skipped: readonly SkippedFile[];
-  /** What made the token ids, where that is said. */
+  /** The tokenizer that made the token ids, if recorded. */
   readonly tokenizer?: string;
 }
 
 /**
- * Leaves out Arrow files that a saved data set does not list: caches, and what an earlier one left.
+ * Omits Arrow files that a saved data set does not list: caches, and leftovers of an earlier save.
  *
  * @param root the corpus's directory
- * @throws Refusal where it holds several splits
+ * @throws Refusal if it contains several splits
  */
 export async function savedFiles(root: string, files: readonly CorpusFile[]): Promise<SavedFiles> {
   const splits = (await read(splitsSchema, join(root, 'dataset_dict.json')))?.splits ?? [];
   if (splits.length > 1) {
     throw new Refusal(
-      `${root} holds the splits ${splits.join(', ')}, and none is named.`,
-      `Name one: --corpus ${join(root, splits[0]!)}.`,
+      `${root} contains the splits ${splits.join(', ')}, and none is given.`,
+      `Give one: --corpus ${join(root, splits[0]!)}.`,
       'corpus/several-splits',
     );
   }
@@ -56,9 +56,9 @@ export async function savedFiles(root: string, files: readonly CorpusFile[]): Pr
   return { files: kept, skipped, ...(tokenizer !== undefined && { tokenizer }) };
 }
 
-/** What to say where token ids were made by the tokenizer of another model than the one that reads them. */
+/** A warning if the token ids were made by the tokenizer of a different model. */
 export function otherTokenizer(corpus: string, tokenizer: string | undefined, model: string | undefined) {
   const name = (path: string) => path.split('/').findLast(Boolean)?.toLowerCase();
   if (tokenizer === undefined || model === undefined || name(tokenizer) === name(model)) return undefined;
-  return `${corpus} was tokenized with ${tokenizer} (sae_lens.json), and the model is ${model}: its token ids are right only if both have one tokenizer.`;
+  return `${corpus} was tokenized with ${tokenizer} (sae_lens.json), but the model is ${model}: its token ids are only valid if both use the same tokenizer.`;
 }

@@ -1,8 +1,8 @@
 import type { ExploreError } from '../api.js';
 
-// What a server answers, or why it does not.
+// Requests to the server, and their errors.
 
-/** What was asked for did not come: why, and what to do about it. */
+/** A failed request: why, and what to do about it. */
 export class Unanswered extends Error {
   constructor(
     message: string,
@@ -15,7 +15,7 @@ export class Unanswered extends Error {
 /**
  * The JSON at a path.
  *
- * @param body sent by POST, where there is one
+ * @param body sent by POST, if given
  * @throws Unanswered with the server's own sentence, or one about the connection
  */
 export async function jsonAt<T>(path: string, body?: object): Promise<T> {
@@ -26,18 +26,18 @@ export async function jsonAt<T>(path: string, body?: object): Promise<T> {
   return parsed as T;
 }
 
-/** What a server says of why it does not answer. */
+/** The server's explanation of a failure. */
 export async function failedAnswer(path: string, reply: Response): Promise<Unanswered> {
   const { error, remedy } = ((await reply.json().catch(() => null)) ?? {}) as Partial<ExploreError>;
   return new Unanswered(error ?? `${path} could not be read (${reply.status}).`, remedy ?? null);
 }
 
-/** The answer of whatever serves this page. @throws Unanswered where there is none */
+/** A response of the server of this page. @throws Unanswered if there is none */
 export function answerAt(path: string): Promise<Response> {
   return answered(path, { cache: 'no-cache' });
 }
 
-/** The answer to JSON that is sent. @throws Unanswered where there is none, and what `signal` is aborted with */
+/** The response to a JSON POST. @throws Unanswered if there is none, or the reason that `signal` was aborted with */
 export function postedAt(path: string, body: object, signal?: AbortSignal): Promise<Response> {
   const headers = { 'Content-Type': 'application/json' };
   return answered(path, { method: 'POST', body: JSON.stringify(body), headers, signal });
@@ -49,6 +49,6 @@ async function answered(path: string, asked: RequestInit): Promise<Response> {
   } catch (error) {
     if (asked.signal?.aborted) throw error;
     const remedy = 'Check that it is still running, then try again. What you typed is kept on this page.';
-    throw new Unanswered('The server of this page does not answer.', remedy);
+    throw new Unanswered('The server of this page does not respond.', remedy);
   }
 }

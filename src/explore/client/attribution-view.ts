@@ -14,13 +14,13 @@ import type { PageContext } from './page-context.js';
 import { addressOf, type TextPlace } from './route.js';
 import { problemText } from './trouble.js';
 
-/** What an effect is. */
+/** Definition of an effect. */
 const EFFECTS: Readonly<Record<AttributedEvent['method'], string>> = {
   gradient: 'activation × gradient, f · ∂logit/∂f',
-  ablation: 'by how much the logit falls when the feature alone is set to 0 at that token',
+  ablation: 'decrease of the logit when only this feature is set to 0 at that token',
 };
 
-/** What may follow the chosen token of a text, and which features made one of these likely. */
+/** The next-token predictions at a chosen token, and which features contributed to one of them. */
 export class AttributionView {
   readonly element = el('section', { class: 'attribution' });
   private readonly latest: LatestRun;
@@ -30,7 +30,7 @@ export class AttributionView {
   private asked = '';
 
   constructor(private readonly context: PageContext) {
-    // It can be asked for again.
+    // It can be requested again.
     this.latest = new LatestRun(() => this.place && context.go({ ...this.place, next: null }, { replace: true }));
   }
 
@@ -56,7 +56,7 @@ export class AttributionView {
     this.run(place, { text, sae, at, token: next === 'likeliest' ? null : next });
   }
 
-  /** It is not shown any more: nothing is computed that nobody sees. When it is shown again, that begins anew. */
+  /** Called when hidden: nothing is computed that nobody sees. When shown again, it starts over. */
   leave(): void {
     if (this.latest.active) this.asked = '';
     this.latest.cancel('');
@@ -87,7 +87,7 @@ export class AttributionView {
       } else latest.sayBeginning(event);
     };
     await context.source.attribute(request, take, signal);
-    if (!whole) throw new Unanswered('The server of this page has stopped answering.');
+    if (!whole) throw new Unanswered('The server of this page has stopped responding.');
     context.announce('The features are listed.');
   }
 
@@ -98,7 +98,7 @@ export class AttributionView {
         {
           href: addressOf({ ...place, next: id }),
           'aria-current': id === chosen && 'true',
-          title: `Which features make the model say it: token ${id}`,
+          title: `Which features make the model predict it: token ${id}`,
         },
         tokenChip(token),
         el('span', { class: 'quiet' }, shareText(probability)),
@@ -115,9 +115,9 @@ export class AttributionView {
     if (features.length === 0) return [el('p', { class: 'none' }, 'No feature fires up to here.')];
     const heads = [
       ['feature', ''],
-      ['at', 'token of the text at which it fires'],
+      ['at', 'token at which it fires'],
       ['f', 'its activation there'],
-      ['direct', 'what it adds to the logit on the way past all blocks above; 0 for earlier tokens'],
+      ['direct', 'its contribution on the path that skips all blocks above; 0 for earlier tokens'],
       ['effect', EFFECTS[method]],
     ];
     return [
@@ -149,8 +149,8 @@ function methodText({ method, remark, examined, leftOut }: AttributedEvent): str
   if (method === 'gradient') {
     return `Effects are activation × gradient (f · ∂logit/∂f), computed for all ${activations} up to here.`;
   }
-  const exact = `Each of ${activations} was ablated alone, and the model run again, which is exact.`;
-  const rest = leftOut === 0 ? '' : ` ${integerText(leftOut)} weaker activations were not.`;
+  const exact = `Each of ${activations} was ablated separately, rerunning the model, which is exact.`;
+  const rest = leftOut === 0 ? '' : ` ${integerText(leftOut)} weaker activations were skipped.`;
   return `${remark ?? ''} ${exact}${rest}`;
 }
 

@@ -4,7 +4,7 @@ import { el, refill } from './dom.js';
 import { tokenChip } from './effects.js';
 import { strengthIn } from './steer-address.js';
 
-/** Of a slider where it is not known how far the feature reaches. */
+/** Range of a slider if the feature's maximum is not known. */
 const USUAL_MAX = 10;
 
 const NAMES: Readonly<Record<FeatureOperation, string>> = {
@@ -21,7 +21,7 @@ export function changeText({ feature, operation, strength }: FeatureChange): str
   return `${feature} ${sign} ${String(operation === 'ablate' ? 0 : value).replace('-', '−')}`;
 }
 
-/** The change that a feature begins with: as strong as it gets by itself, which is where its effect is seen. */
+/** The default change of a feature: to its own maximum, where its effect is visible. */
 export function firstChange(feature: number, max: number): FeatureChange {
   return { feature, operation: 'set', strength: usualStrength('set', max) };
 }
@@ -31,20 +31,20 @@ function usualStrength(operation: FeatureOperation, max: number): number {
   return { set: reach, add: reach, scale: 2, ablate: 0 }[operation];
 }
 
-/** Ends of a slider. */
+/** Range of a slider. */
 function rangeOf(operation: FeatureOperation, max: number): readonly [number, number] {
   const reach = Number((2 * (max > 0 ? max : USUAL_MAX)).toPrecision(2));
   return { set: [0, reach], add: [-reach, reach], scale: [-4, 4], ablate: [0, 1] }[operation] as [number, number];
 }
 
 interface RowParts {
-  /** Of the feature's page. */
+  /** From the feature's page. */
   readonly href: string;
   changed(change: FeatureChange): void;
   removed(): void;
 }
 
-/** One feature that is changed: what is done to it, and how strongly, by a slider or a number. */
+/** One changed feature: the operation and its strength, with a slider and a number. */
 export class ChangeRow {
   readonly element: HTMLElement;
   private readonly name: HTMLElement;
@@ -60,7 +60,7 @@ export class ChangeRow {
     const { feature } = change;
     this.name = el('a', { class: 'name', href }, el('span', { class: 'id' }, feature));
     this.operation.append(...featureOperations.map((one) => el('option', { value: one }, NAMES[one])));
-    this.operation.setAttribute('aria-label', `What is done to feature ${feature}`);
+    this.operation.setAttribute('aria-label', `Operation on feature ${feature}`);
     this.slider.setAttribute('aria-label', `Strength of feature ${feature}, slider`);
     this.number.setAttribute('aria-label', `Strength of feature ${feature}`);
     const take = (next: FeatureChange) => {
@@ -82,12 +82,17 @@ export class ChangeRow {
       this.mark(strength !== null);
       if (strength !== null) take({ ...this.change, strength });
     });
-    const remove = { type: 'button', class: 'quiet', 'aria-label': `Leave feature ${feature} alone`, onclick: removed };
+    const remove = {
+      type: 'button',
+      class: 'quiet',
+      'aria-label': `Stop changing feature ${feature}`,
+      onclick: removed,
+    };
     this.element = el('li', {}, this.name, this.operation, this.slider, this.number, el('button', remove, '×'));
     this.show(change);
   }
 
-  /** The field of a strength that is not a number; null where there is none. */
+  /** The field whose strength is not a number; null if there is none. */
   get wrong(): HTMLInputElement | null {
     return this.number.getAttribute('aria-invalid') === 'true' ? this.number : null;
   }
@@ -107,7 +112,7 @@ export class ChangeRow {
     for (const field of [this.slider, this.number]) field.hidden = operation === 'ablate';
   }
 
-  /** Shows what is known of the feature. */
+  /** Shows what is known about the feature. */
   describe({ label, max, bands }: FeaturePage): void {
     const [strongest] = bands[0]?.examples ?? [];
     const token = strongest?.tokens[strongest.peak];

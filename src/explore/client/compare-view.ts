@@ -19,12 +19,12 @@ export async function compareView(place: ComparePlace, context: PageContext): Pr
     { class: 'compare' },
     el('h1', { tabindex: -1 }, whole ? 'Compare SAEs' : 'Compare features'),
     el('div', { class: 'pair' }, sideForm('left', place, context), sideForm('right', place, context)),
-    el('p', { class: 'quiet' }, whole ? 'Give both sides a feature to compare features.' : null),
+    el('p', { class: 'quiet' }, whole ? 'Choose a feature on both sides to compare features.' : null),
     body,
   );
 }
 
-/** Chooses the SAE and the feature of a side; the feature may be left empty. */
+/** Selects the SAE and the feature of one side; the feature may be left empty. */
 function sideForm(side: 'left' | 'right', place: ComparePlace, { source, go }: PageContext): HTMLElement {
   const { sae, feature } = place[side];
   const names = source.index.saes.map(({ name }) => el('option', { value: name, selected: name === sae }, name));
@@ -78,7 +78,7 @@ function pageHead({ sae, feature, label }: FeaturePage): HTMLElement {
   return el('h2', {}, el('a', { href }, `${sae} ${feature}`), label === null ? null : el('span', {}, ` ${label}`));
 }
 
-/** What is known of the two together: they are in one another's lists. */
+/** Relations between the two, if they appear in each other's lists. */
 function relationRows(a: FeaturePage, b: FeaturePage): HTMLElement[] {
   if (a.sae !== b.sae) return [];
   const between = (key: 'decoderNeighbours' | 'encoderNeighbours' | 'cofiring') =>
@@ -123,11 +123,11 @@ export function saeFacts(sae: ExploreSae): readonly (readonly [string, string])[
   ];
 }
 
-/** How many tokens do not count for the norm of their activation. */
+/** How many tokens are left out because of their norm. */
 function leftOutText({ leftOut, tokens }: ExploreSae): string {
   if (leftOut === null) return 'none';
   const share = shareText(leftOut.tokens / (leftOut.tokens + tokens));
-  return `${integerText(leftOut.tokens)} (${share}), longer than ${leftOut.multiple} × the median`;
+  return `${integerText(leftOut.tokens)} (${share}), with norms above ${leftOut.multiple} × the median`;
 }
 
 function scatterOf(sae: string, data: FeatureScatter, common: readonly FeatureScatter[], context: PageContext) {

@@ -8,7 +8,7 @@ import { problemText } from './trouble.js';
 
 const SIDES = ['unsteered', 'steered'] as const;
 
-/** A text continued without changes and with them, side by side, as it comes. */
+/** A text continued with and without changes, side by side, as it is generated. */
 export class Continuations {
   readonly element: HTMLElement;
   private readonly texts = el('div', { class: 'pair' });
@@ -21,14 +21,14 @@ export class Continuations {
     this.element = el('div', { class: 'continuations' }, this.texts);
   }
 
-  /** Marks what is shown where this request would give something else. */
+  /** Marks the shown text as outdated if this request would give something else. */
   compare(request: SteerRequest): void {
     const differs = this.shown !== null && JSON.stringify(this.shown) !== JSON.stringify(request);
     this.texts.classList.toggle('outdated', differs);
-    if (differs && !this.latest.active) this.latest.say('Shown as it was before the last change: press Steer.');
+    if (differs && !this.latest.active) this.latest.say('Outdated since the last change: press Steer.');
   }
 
-  /** What was asked for before is cancelled. */
+  /** Cancels the previous request. */
   run(request: SteerRequest): Promise<void> {
     this.shown = request;
     const grown = this.drawTexts(request);
@@ -44,7 +44,7 @@ export class Continuations {
     );
   }
 
-  /** Cancels what runs, and shows nothing. */
+  /** Cancels what is running, and clears the view. */
   clear(): void {
     this.latest.cancel('');
     this.latest.say('');
@@ -67,12 +67,12 @@ export class Continuations {
     };
     await context.source.steer(request, take, signal);
     const [endings] = ended;
-    if (endings === undefined) throw new Unanswered('The server of this page has stopped answering.');
+    if (endings === undefined) throw new Unanswered('The server of this page has stopped responding.');
     latest.say(endingText(endings, tokens));
-    context.announce('Both texts have ended.');
+    context.announce('Both texts are complete.');
   }
 
-  /** @returns what the texts grow in */
+  /** @returns the elements that the texts are appended to */
   private drawTexts({ text, changes }: SteerRequest): Both<HTMLElement> {
     this.texts.classList.remove('outdated');
     const grown = { unsteered: el('span', { class: 'grown' }), steered: el('span', { class: 'grown' }) };

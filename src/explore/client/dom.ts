@@ -1,7 +1,7 @@
-/** What an element may hold. Text is only ever text: nothing here parses HTML. */
+/** Contents of an element. Text stays text: nothing here parses HTML. */
 export type Child = Node | string | number | null | false | undefined | readonly Child[];
 
-/** Attributes, listeners (`onclick`) and CSS variables (`--share`) of an element; null and false leave one out. */
+/** Attributes, listeners (`onclick`) and CSS variables (`--share`) of an element; null and false omit one. */
 export type Properties = Readonly<
   Record<string, string | number | boolean | null | undefined | ((event: never) => void)>
 >;
@@ -26,7 +26,7 @@ export function svgElement<K extends keyof SVGElementTagNameMap>(
   return filled(document.createElementNS(SVG, tag), properties, children);
 }
 
-/** Puts new content in the place of what an element holds. */
+/** Replaces the contents of an element. */
 export function refill(element: Element, ...children: Child[]): void {
   element.replaceChildren(...nodesOf(children));
 }
@@ -35,7 +35,7 @@ function filled<E extends HTMLElement | SVGElement>(element: E, properties: Prop
   for (const [name, value] of Object.entries(properties)) {
     if (value === null || value === undefined || value === false) continue;
     if (typeof value === 'function') element.addEventListener(name.slice(2), value as EventListener);
-    // A style attribute is what the page's policy forbids; setting a variable is not.
+    // The page's policy forbids style attributes; setting a variable is allowed.
     else if (name.startsWith('--')) element.style.setProperty(name, String(value));
     else element.setAttribute(name, value === true ? '' : String(value));
   }

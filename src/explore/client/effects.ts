@@ -4,9 +4,9 @@ import { cosineText, integerText, signedText } from './format.js';
 import { tokenPieces } from './token-text.js';
 
 /**
- * A token standing alone, its white space shown.
+ * A token by itself, with visible white space.
  *
- * @param searched marks the token where it has this text, in any case
+ * @param searched highlights the token if it contains this text, in any case
  */
 export function tokenChip(token: string, searched = ''): HTMLElement {
   const pieces = tokenPieces(token).map(({ text, mark }) => (mark ? el('span', { class: 'mark' }, text) : text));
@@ -18,13 +18,13 @@ export function tokenChip(token: string, searched = ''): HTMLElement {
   return el('span', { class: hit ? 'token hit' : 'token' }, pieces);
 }
 
-/** The tokens that the feature makes more and less likely, directly: two lists of bars on one scale. */
+/** The tokens that the feature makes more and less likely, directly: two lists of bars on the same scale. */
 export function logitEffects({
   topLogits,
   bottomLogits,
 }: Pick<FeaturePage, 'topLogits' | 'bottomLogits'>): HTMLElement {
   if (topLogits.length + bottomLogits.length === 0) {
-    return el('p', { class: 'none' }, 'No linear path leads from here to the logits.');
+    return el('p', { class: 'none' }, 'There is no linear path from here to the logits.');
   }
   const largest = Math.max(...[...topLogits, ...bottomLogits].map(({ value }) => Math.abs(value)));
   const list = (title: string, kind: string, effects: readonly LogitEffect[]) =>
@@ -43,7 +43,7 @@ export function logitEffects({
   return el('div', { class: 'logits' }, list('Raises', 'up', topLogits), list('Lowers', 'down', bottomLogits));
 }
 
-/** What `relatedFeatures` needs to know of where it stands. */
+/** Addresses that `relatedFeatures` links to. */
 export interface RelatedPlaces {
   /** Addresses of a related feature, and of its comparison with this one. */
   readonly feature: (feature: number) => string;
@@ -52,7 +52,7 @@ export interface RelatedPlaces {
   readonly only: readonly number[] | null;
 }
 
-/** Features related to one, as rows of bars that lead to them. */
+/** Features related to one, as rows of bars that link to them. */
 export function relatedFeatures(related: readonly RelatedFeature[], places: RelatedPlaces, none: string): HTMLElement {
   if (related.length === 0) return el('p', { class: 'none' }, none);
   return el(

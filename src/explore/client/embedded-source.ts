@@ -12,10 +12,10 @@ import type {
 import { Unanswered } from './answers.js';
 import type { Source } from './source.js';
 
-/** A page with its data in it: the values of the paths that a server would answer. */
+/** A page's embedded data: the values that a server would return, by path. */
 export type EmbeddedData = Readonly<Record<string, unknown>>;
 
-/** The few features that a self-contained page holds. */
+/** The few features of a self-contained page. */
 export class EmbeddedSource implements Source {
   readonly index: ExploreIndex;
 
@@ -66,13 +66,13 @@ export class EmbeddedSource implements Source {
 
   private at<T>(path: string): T {
     if (!Object.hasOwn(this.data, path)) {
-      throw new Unanswered('This feature is not on this page.', 'It holds only those in its list.');
+      throw new Unanswered('This feature is not on this page.', 'It contains only those in its list.');
     }
     return this.data[path] as T;
   }
 }
 
-/** Tokens at the peaks of the strongest examples, each once. */
+/** Tokens at the peaks of the strongest examples, without repetition. */
 function peakTokens({ bands }: FeaturePage): string[] {
   const strongest = bands.find(({ band }) => band === 0)?.examples ?? [];
   return [...new Set(strongest.map(({ tokens, peak }) => tokens[peak] ?? ''))].slice(0, 8);

@@ -30,13 +30,13 @@ export function exampleBands(
   return section;
 }
 
-/** What the colours mean: from 0 to the feature's maximum. */
+/** Legend of the colours: from 0 to the feature's maximum. */
 export function heatLegend(max: number): HTMLElement {
   const steps = Array.from({ length: HEAT_LEVELS }, (_, i) => el('i', { class: `h${i + 1}` }));
   return el('span', { class: 'legend', 'aria-hidden': 'true' }, '0', el('span', {}, steps), activationText(max));
 }
 
-/** Tokens in running text, coloured by f; white space that would break the line is a mark. */
+/** Tokens as running text, coloured by f; white space that would break the line is shown as a symbol. */
 export function colouredTokens(
   tokens: readonly string[],
   levels: readonly number[],
@@ -60,7 +60,7 @@ function bandTitle({ band, from, to }: ExampleBand): string {
   return band === 0 ? 'Strongest' : `f from ${roundText(from)} to ${roundText(to)}`;
 }
 
-/** How the examples of a band were chosen. */
+/** How the examples of a band were selected. */
 function bandChoice({ band, examples }: ExampleBand): string {
   return band === 0 ? 'one per context' : `band ${band}, ${examples.length} at random`;
 }
@@ -76,7 +76,7 @@ function exampleLine(example: FeatureExample, max: number, shown: Map<Element, F
     el('span', { class: 'after' }, colouredTokens(tokens, levels, peak, tokens.length, peak)),
     el('span', { class: 'where' }, whereText(example)),
   );
-  // What a context begins with is not text; its feature is not asked for.
+  // The token that a context begins with is not text; it has no features.
   if (example.first === 0 && /^<[^<>]+>$/.test(tokens[0] ?? '')) text.querySelector('.t')?.classList.add('left-out');
   shown.set(text, example);
   return el('li', {}, el('span', { class: 'value' }, activationText(value)), text);
@@ -86,7 +86,7 @@ function whereText({ context, position }: FeatureExample): string {
   return `context ${integerText(context)}, token ${integerText(position)}`;
 }
 
-/** The token under the pointer shows its activation; a click opens a line that is cut off. */
+/** Hovering over a token shows its activation; a click expands a truncated line. */
 function hovers(section: HTMLElement, shown: ReadonlyMap<Element, FeatureExample>): void {
   section.addEventListener('pointerover', ({ target }) => {
     const token = (target as Element).closest('.t');
@@ -107,7 +107,7 @@ function showToken(token: Element, example: FeatureExample): void {
   tip.show(token, f, `token ${integerText(example.first + i)} of context ${integerText(example.context)}`);
 }
 
-/** Arrow keys walk along the tokens of a line, and from line to line. */
+/** Arrow keys move along the tokens of a line, and between lines. */
 function moves(section: HTMLElement, shown: ReadonlyMap<Element, FeatureExample>, announce: (text: string) => void) {
   const at = new WeakMap<Element, number>();
   const point = (line: Element, i: number) => {

@@ -22,10 +22,10 @@ import { tip } from './tip.js';
 import { TopBar } from './top-bar.js';
 import { problemText } from './trouble.js';
 
-/** Something that takes longer shows that it does (milliseconds). */
+/** Delay before a slow operation shows progress (milliseconds). */
 const PATIENCE = 250;
 
-/** The page: one place at a time, chosen by the address. */
+/** The page: shows one place at a time, given by the address. */
 export class Explorer implements PageContext {
   readonly told: Told;
   private readonly list: ListPane;
@@ -37,7 +37,7 @@ export class Explorer implements PageContext {
   private readonly shortcuts: readonly Shortcut[];
   private place: Place;
   private text: TextView | null = null;
-  /** The newest text that was tried: another feature is seen on it, too. */
+  /** The last submitted text, also used for the next feature. */
   private tried = '';
 
   constructor(
@@ -67,13 +67,13 @@ export class Explorer implements PageContext {
     this.show(this.place);
   }
 
-  // Views take these out of their context, so they are bound to it.
+  // Views destructure their context, so these are bound.
   readonly go = (place: Place, { replace = false } = {}): void => {
     const address = addressOf(place);
     if (address === location.hash) return;
     if (replace) history.replaceState(null, '', address);
     else history.pushState(null, '', address);
-    // At once, and not when the browser tells of the new address: keys that follow quickly start from here.
+    // Immediately, not when the browser reports the new address: keys that follow quickly start from here.
     this.show(place);
   };
 
@@ -114,7 +114,7 @@ export class Explorer implements PageContext {
   private showList(place: ListPlace, before: Place): void {
     refill(this.detail, el('h1', { class: 'unseen' }, titleOf(place)));
     this.list.update(place).then(() => {
-      // Back from a feature: where one was in the list.
+      // Back from a feature: to the same place in the list.
       if (before.view === 'feature' && document.activeElement === document.body) this.list.focusRow(0);
     });
     this.side.update(place);
@@ -124,7 +124,7 @@ export class Explorer implements PageContext {
     this.list.update(place);
     const same = before.view === 'feature' && before.sae === place.sae && before.feature === place.feature;
     const drawn = this.detail.querySelector('article.feature');
-    // Only the list next to it is another one.
+    // Only the list next to it has changed.
     if (same && drawn && before.lines === place.lines) this.refreshLinks(place);
     else {
       this.fill(place, async () =>
@@ -133,14 +133,14 @@ export class Explorer implements PageContext {
     }
   }
 
-  /** Most readers continue to the next feature of the list: it is here by then. */
+  /** Prefetches the next feature of the list, which most readers open next. */
   private async readAhead(place: FeaturePlace): Promise<void> {
     if (this.place !== place) return;
     const next = await this.list.beside(1).catch(() => null);
     if (next) await this.source.feature(next.sae, next.feature, () => {}).catch(() => null);
   }
 
-  /** The feature stays; the links on it lead on from the new list. */
+  /** The feature stays; its links now follow the new list. */
   private refreshLinks(place: FeaturePlace): void {
     for (const link of this.detail.querySelectorAll<HTMLAnchorElement>('a[href^="#/feature/"]')) {
       const there = placeAt(link.hash, [place.sae]);
@@ -155,7 +155,7 @@ export class Explorer implements PageContext {
     this.text.update(place);
   }
 
-  /** Puts a view into its place when it has come; until then, what was there stays. */
+  /** Shows a view once it has loaded; until then, the previous one stays. */
   private async fill(place: Place, make: () => Promise<HTMLElement>): Promise<void> {
     const slow = setTimeout(() => this.detail.classList.add('waiting'), PATIENCE);
     try {
@@ -231,11 +231,11 @@ export class Explorer implements PageContext {
       { keys: ['['], meaning: 'previous page of the list', run: () => this.list.turnPage(-1) },
       { keys: ['f'], meaning: 'from the list to its filters', run: () => this.side.focus() },
       { keys: ['e'], meaning: 'to the examples', run: () => this.focusField('.lines .text') },
-      { keys: ['w'], meaning: 'whole or aligned lines', run: toggleLines },
+      { keys: ['w'], meaning: 'full or aligned lines', run: toggleLines },
       { keys: ['l'], meaning: 'edit the label', run: () => this.focusField('.labels .label') },
       { keys: ['n'], meaning: 'edit the note', run: () => this.focusField('.labels .note') },
       { keys: ['c'], meaning: 'compare', run: () => this.compare() },
-      { keys: ['t'], meaning: 'try a text', run: this.tryText },
+      { keys: ['t'], meaning: 'run a text', run: this.tryText },
       { keys: ['Escape', 'u'], meaning: 'back to the list', run: () => this.back() },
       { keys: ['?'], meaning: 'this help', run: () => this.help.showModal() },
     ];
@@ -253,7 +253,7 @@ export class Explorer implements PageContext {
 function titleOf(place: Place): string {
   if (place.view === 'list') return `Features of ${place.sae}`;
   if (place.view === 'feature') return `${place.sae} ${place.feature}`;
-  if (place.view === 'text') return 'Try a text';
+  if (place.view === 'text') return 'Run a text';
   const [a, b] = [place.left, place.right].map(({ sae, feature }) => (feature === null ? sae : `${sae} ${feature}`));
   return `${a} and ${b}`;
 }

@@ -8,7 +8,7 @@ import { labelEditor } from './label-editor.js';
 import type { PageContext } from './page-context.js';
 import { addressOf, type FeaturePlace } from './route.js';
 
-/** One feature: what it fires on, how often, what it does, and what it is like. */
+/** One feature: what it fires on, how often, its effects and its neighbours. */
 export function featureView(page: FeaturePage, place: FeaturePlace, context: PageContext): HTMLElement {
   const sae = context.sae(page.sae);
   const related = relatedSections(page, place, context);
@@ -57,17 +57,17 @@ function actions({ source, step, compare, tryText }: PageContext): HTMLElement {
     button('←', 'Previous in the list: k', () => step(-1)),
     button('→', 'Next in the list: j', () => step(1)),
     button('Compare', 'Shortcut: c', compare),
-    source.index.live.text && button('Try a text', 'Shortcut: t', tryText),
+    source.index.live.text && button('Run a text', 'Shortcut: t', tryText),
   );
 }
 
-/** Where an SAE sits and what it is: "gated, 16,384 features at blocks.6.hook_resid_post". */
+/** Hook and kind of an SAE: "gated, 16,384 features at blocks.6.hook_resid_post". */
 export function saeText({ architecture, dSae, hook, hookOut, k }: ExploreSae): string {
   const kind = k === null ? architecture : `${architecture}, k ${k}`;
   return `${kind} · ${integerText(dSae)} features · ${hook}${hookOut === null ? '' : ` → ${hookOut}`}`;
 }
 
-/** The statistics of a feature by name, as text, and what each means. */
+/** The statistics of a feature: name, value, and meaning. */
 export function statisticsOf(page: FeaturePage): readonly (readonly [name: string, value: string, meaning: string])[] {
   return [
     ['fires on', shareText(page.frequency), `${integerText(page.activeTokens)} tokens have f > 0`],
@@ -96,7 +96,7 @@ function examplesHead({ max }: FeaturePage, place: FeaturePlace): HTMLElement {
     { class: 'head' },
     el('h2', {}, 'Examples'),
     max > 0 && heatLegend(max),
-    el('a', toggle, other === 'wrapped' ? 'Whole lines' : 'Aligned lines'),
+    el('a', toggle, other === 'wrapped' ? 'Full lines' : 'Aligned lines'),
   );
 }
 
@@ -105,7 +105,7 @@ function examplesOf(page: FeaturePage, place: FeaturePlace, { sae, announce }: P
     return el(
       'p',
       { class: 'none' },
-      `It fires on none of the ${integerText(sae(page.sae).tokens)} tokens of this text.`,
+      `It never fires on the ${integerText(sae(page.sae).tokens)} tokens of this text.`,
     );
   }
   return exampleBands(page, place.lines, announce);
@@ -126,7 +126,7 @@ function relatedSections(page: FeaturePage, place: FeaturePlace, { source, sae }
     titled('Nearest encoders', relatedFeatures(page.encoderNeighbours, places, 'None.'), 'cosine'),
     titled(
       'Fires together with',
-      relatedFeatures(page.cofiring, places, `None on the ${cofiringTokens} tokens that were compared.`),
+      relatedFeatures(page.cofiring, places, `None on the ${cofiringTokens} tokens compared.`),
       'correlation',
     ),
   ];

@@ -5,7 +5,7 @@ import { activationText, shareText } from './format.js';
 interface RangeFilter {
   readonly column: ListColumn;
   readonly title: string;
-  /** What a number typed here is multiplied with; shares are typed as percentages. */
+  /** Factor for numbers typed here; shares are typed as percentages. */
   readonly scale: number;
   readonly text: (value: number) => string;
 }
@@ -24,7 +24,7 @@ const EITHER = {
   labelled: { title: 'Label', names: ['any', 'labelled', 'not labelled'] },
 } as const;
 
-/** The query without one of its bounds, or with another. */
+/** The query with one bound removed or replaced. */
 export function boundedBy(query: ListQuery, column: ListColumn, bound: readonly [number, number] | null): ListQuery {
   const { [column]: _, ...others } = query.bounds ?? {};
   const open = bound === null || (bound[0] === -Infinity && bound[1] === Infinity);
@@ -32,7 +32,7 @@ export function boundedBy(query: ListQuery, column: ListColumn, bound: readonly 
   return { ...query, bounds: Object.keys(bounds).length > 0 ? bounds : undefined, from: undefined };
 }
 
-/** What narrows a list besides its search, in words, each with the query that lacks it. */
+/** The filters of a list in words, each with the query without it. */
 export function activeFilters(query: ListQuery): readonly { readonly text: string; readonly without: ListQuery }[] {
   const found: { text: string; without: ListQuery }[] = [];
   if (query.alive !== undefined) {
@@ -54,7 +54,7 @@ export function activeFilters(query: ListQuery): readonly { readonly text: strin
   return found;
 }
 
-/** The fields by which a list is narrowed. */
+/** The form for filtering a list. */
 export function filterForm(query: ListQuery, requery: (query: ListQuery) => void): HTMLElement {
   const choices = (Object.keys(EITHER) as (keyof typeof EITHER)[]).map((key) => {
     const { title, names } = EITHER[key];

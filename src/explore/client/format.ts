@@ -1,4 +1,4 @@
-// Numbers as they are shown: few digits, the same everywhere.
+// Numbers as displayed: few digits, the same everywhere.
 
 const GROUPED = new Intl.NumberFormat('en');
 
@@ -7,7 +7,7 @@ export function integerText(value: number): string {
   return GROUPED.format(value);
 }
 
-/** An activation, a norm: three significant digits, none of them lost to grouping. */
+/** An activation or a norm: three significant digits. */
 export function activationText(value: number | null): string {
   if (value === null || !Number.isFinite(value)) return '–';
   if (value === 0) return '0';
@@ -27,7 +27,7 @@ export function shareText(value: number): string {
   return `${percent.toFixed(decimals)}%`;
 }
 
-/** A round value on an axis, or a power of two, without zeros behind it: "20", "0.0625". */
+/** A round value on an axis, or a power of two, without trailing zeros: "20", "0.0625". */
 export function roundText(value: number): string {
   return minus(String(Number(value.toPrecision(4)))).replace('e-', 'e−');
 }
@@ -42,7 +42,7 @@ export function signedText(value: number): string {
   return value > 0 ? `+${value.toFixed(2)}` : minus(value.toFixed(2));
 }
 
-/** Where a value lies between two others on a logarithmic scale, from 0 to 1. */
+/** Position of a value between two others on a logarithmic scale, from 0 to 1. */
 export function logPlace(value: number, least: number, most: number): number {
   if (!(value > 0)) return 0;
   const place = Math.log(value / least) / Math.log(most / least);

@@ -7,12 +7,14 @@ import { tip } from './tip.js';
 const WIDTH = 320;
 const HEIGHT = 96;
 const BASE = 78;
-/** Bins of an octave. */
+/** Bins per octave. */
 const QUARTERS = 4;
-/** Labels that fit below one another's side. */
+/** Labels that fit next to each other. */
 const MOST_LABELS = 7;
 
-/** How often the feature has which activation; bars have the colours of the examples, so this is their legend, too. */
+/**
+ * How often the feature has which activation; bars have the colours of the examples, so this doubles as their legend.
+ */
 export function activationHistogram({ histogram, max }: Pick<FeaturePage, 'histogram' | 'max'>): HTMLElement | null {
   const { first, counts } = histogram;
   if (counts.length === 0) return null;
@@ -50,7 +52,7 @@ export function activationHistogram({ histogram, max }: Pick<FeaturePage, 'histo
   return el('div', { class: 'figure' }, drawing);
 }
 
-/** Powers of two below the axis, as many as there is room for. */
+/** Powers of two below the axis, as many as fit. */
 function octaveLabels(first: number, bins: number, step: number): SVGElement[] {
   const octaves: number[] = [];
   for (let octave = Math.ceil(first / QUARTERS); octave * QUARTERS - first <= bins; octave++) octaves.push(octave);

@@ -1,16 +1,16 @@
 import { el } from './dom.js';
 
-/** What a key does, outside of fields. */
+/** A key's action, outside of fields. */
 export interface Shortcut {
   readonly keys: readonly string[];
-  /** For the help; null: not listed. */
+  /** Text in the help; null: not listed. */
   readonly meaning: string | null;
   run(): void;
 }
 
 /**
- * Single keys, which do nothing while one types or chooses in a field, or holds another key down. Escape leaves a
- * field, so that they work again.
+ * Single-key shortcuts, inactive while typing or choosing in a field, or with a modifier key. Escape leaves a field,
+ * which reactivates them.
  */
 export function listenForKeys(shortcuts: readonly Shortcut[]): void {
   document.addEventListener('keydown', (event) => {
@@ -36,7 +36,7 @@ export function keyHelp(shortcuts: readonly Shortcut[]): HTMLDialogElement {
   const more: readonly (readonly [readonly string[], string])[] = [
     [['←', '→'], 'in an example: from token to token'],
     [['↑', '↓'], 'in an example: from line to line'],
-    [['Enter'], 'in an example: show the whole line'],
+    [['Enter'], 'in an example: show the full line'],
   ];
   const listed = [
     ...shortcuts.flatMap(({ keys, meaning }) => (meaning === null ? [] : [[keys, meaning] as const])),

@@ -4,8 +4,8 @@ import { el, refill } from './dom.js';
 import type { PageContext } from './page-context.js';
 
 /**
- * The label and the note of a feature: fields that look like text until they are used. They are saved when they are
- * left and on Enter; what could not be saved stays in them, and says so.
+ * The label and the note of a feature: fields that look like text until used. They are saved when they lose focus and
+ * on Enter; a failed save keeps the text and shows the error.
  */
 export function labelEditor(page: FeaturePage, { source, warn, relist }: PageContext): HTMLElement {
   const { label, note } = page;
@@ -48,7 +48,7 @@ export function labelEditor(page: FeaturePage, { source, warn, relist }: PageCon
 
 const SAVED = 'Saved';
 
-/** Saves one after the other, and only what is new. */
+/** Saves one change after another, and only actual changes. */
 class LabelSaver {
   label: string;
   note: string;

@@ -1,9 +1,9 @@
 import type { OpeningEvent, QueuedEvent, ReadingEvent } from '../steering-api.js';
 import { el, refill } from './dom.js';
 
-/** What the model computes for a part of the page, of which only the latest is wanted: another one cancels it. */
+/** A computation of which only the latest result is wanted: a new one cancels the previous. */
 export class LatestRun {
-  /** A sentence about how far it is. */
+  /** A sentence about its progress. */
   readonly state = el('p', { class: 'state', role: 'status' });
   readonly cancelButton: HTMLButtonElement;
   private running: AbortController | null = null;
@@ -25,13 +25,13 @@ export class LatestRun {
     refill(this.state, sentence);
   }
 
-  /** Says what every run begins with. */
+  /** Reports the events that every run begins with. */
   sayBeginning({ kind, ...more }: QueuedEvent | OpeningEvent | ReadingEvent): void {
     if ('says' in more) this.say(more.says);
     else this.say(kind === 'opening' ? 'Opening the model' : 'Reading the text');
   }
 
-  /** @param failed told of what went wrong, unless it was cancelled by then */
+  /** @param failed called with the error, unless the run was cancelled meanwhile */
   async run(work: (signal: AbortSignal) => Promise<void>, failed: (error: unknown) => void): Promise<void> {
     this.stop();
     const own = new AbortController();
@@ -48,7 +48,7 @@ export class LatestRun {
     }
   }
 
-  /** Cancels what runs, and says so. */
+  /** Cancels the current run, and shows that. */
   cancel(sentence: string): void {
     if (this.running) this.say(sentence);
     this.stop();

@@ -1,10 +1,10 @@
 import { failedAnswer, postedAt, Unanswered } from './answers.js';
 
 /**
- * Sends a request, and takes the values of the lines of its answer as they come.
+ * Sends a request, and parses the lines of its response as they arrive.
  *
- * @param signal aborted where nobody waits for them any more: the connection is closed, which the server notices
- * @throws Unanswered where the server refuses, or stops in the middle of a line; what `signal` is aborted with
+ * @param signal aborted when nobody waits any more: this closes the connection, which the server notices
+ * @throws Unanswered if the server refuses, or stops in the middle of a line; the reason that `signal` was aborted with
  */
 export async function linesAt<T>(
   path: string,
@@ -18,7 +18,7 @@ export async function linesAt<T>(
   const read = () =>
     reader.read().catch((error) => {
       if (signal.aborted) throw error;
-      throw new Unanswered('The server of this page has stopped answering.', 'Check that it is still running.');
+      throw new Unanswered('The server of this page has stopped responding.', 'Check that it is still running.');
     });
   let rest = '';
   for (;;) {

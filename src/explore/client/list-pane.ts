@@ -7,14 +7,14 @@ import type { PageContext } from './page-context.js';
 import { addressOf, type FeaturePlace, type ListPlace } from './route.js';
 import { problemText } from './trouble.js';
 
-/** Rows of a page of the list. */
+/** Rows per page of the list. */
 export const PAGE_ROWS = 50;
-/** Typing is over when no key came for so long (milliseconds). */
+/** Delay after the last key before searching (milliseconds). */
 const PAUSE = 160;
 
 /**
- * The list of features: search, what it is narrowed by, a table, and pages. It is one element for as long as the page
- * lives: the whole view, or, next to a feature, a column from which one moves to the next.
+ * The list of features: search, filters, a table, and pages. A single element for the lifetime of the page: the whole
+ * view, or, next to a feature, a column for moving to the next.
  */
 export class ListPane {
   readonly element: HTMLElement;
@@ -41,7 +41,7 @@ export class ListPane {
   private shown: FeatureList = { total: 0, rows: [] };
   private turn = 0;
   private typing: ReturnType<typeof setTimeout> | undefined;
-  /** Where in the list the newest feature stood: "next" continues there after a visit elsewhere. */
+  /** Position of the current feature in the list: "next" continues there after a visit elsewhere. */
   private last = -1;
 
   constructor(
@@ -50,7 +50,7 @@ export class ListPane {
   ) {
     const bar = el('div', { class: 'search', role: 'search' }, this.search, this.within, this.order);
     this.element = el('section', { id: 'list', 'aria-label': 'List of features' }, bar, this.summary, this.chips);
-    // On a phone they lie below the list.
+    // On a phone they are below the list.
     const toSide = () => document.querySelector('#side')?.scrollIntoView();
     this.element.append(el('button', { type: 'button', class: 'to-side', onclick: toSide }, 'Scatter and filters ↓'));
     this.element.append(this.table, this.pager);
@@ -70,7 +70,7 @@ export class ListPane {
     });
   }
 
-  /** Shows the list of a place; what is there stays until the answer has come. */
+  /** Shows the list of a place; the previous one stays until the new one has arrived. */
   async update(place: ListPlace | FeaturePlace): Promise<void> {
     const other = this.place?.sae !== place.sae;
     const moved = other || this.place?.query.from !== place.query.from || this.place?.query.sort !== place.query.sort;
@@ -79,9 +79,9 @@ export class ListPane {
     const { q = '', in: within = '', sort = 'frequency' } = place.query;
     if (document.activeElement !== this.search) this.search.value = q;
     [this.within.value, this.order.value] = [within, sort];
-    // A narrow list has room for one kind of text: that which was searched.
+    // A narrow list has room for only one kind of text: the one searched.
     this.element.dataset.within = within;
-    // Rows that moved are others: the first is next.
+    // After a change of order, the first row comes next.
     if (moved) this.last = -1;
     this.element.classList.add('waiting');
     try {
@@ -106,7 +106,7 @@ export class ListPane {
     this.search.select();
   }
 
-  /** Puts the focus on the row after or before the one that has it. */
+  /** Moves the focus to the next or previous row. */
   focusRow(step: number): void {
     const links = [...this.table.querySelectorAll<HTMLElement>('tbody a')];
     const now = links.indexOf(document.activeElement as HTMLElement);
@@ -114,13 +114,13 @@ export class ListPane {
     links[Math.min(links.length - 1, Math.max(0, next))]?.focus();
   }
 
-  /** Another page of the list: 1 for the next, −1 for the one before. */
+  /** Turns the page of the list: 1 for the next, −1 for the previous. */
   turnPage(step: number): void {
     const from = Math.max(0, (this.query.from ?? 0) + step * PAGE_ROWS);
     if (from < this.shown.total && from !== (this.query.from ?? 0)) this.requery({ ...this.query, from });
   }
 
-  /** The feature after (1) or before (−1) the present one in the list, on whichever page; null at its ends. */
+  /** The feature after (1) or before (−1) the current one in the list, on whichever page; null at its ends. */
   async beside(step: number): Promise<FeaturePlace | null> {
     const { place } = this;
     if (place?.view !== 'feature') return null;
@@ -150,7 +150,7 @@ export class ListPane {
 
   private searchNow(): void {
     clearTimeout(this.typing);
-    // A number with # is a feature to go to, not a text to find.
+    // A number with # goes to that feature instead of searching.
     if (numbered(this.search.value) !== null) return;
     const within = (this.within.value || undefined) as SearchPlace | undefined;
     this.requery({ ...this.query, q: this.search.value || undefined, in: within, from: undefined }, true);
@@ -228,7 +228,7 @@ export class ListPane {
   }
 }
 
-/** The feature that "#17" asks for, or null. */
+/** The feature requested by "#17", or null. */
 function numbered(text: string): number | null {
   const digits = /^#(\d{1,9})$/.exec(text.trim())?.[1];
   return digits === undefined ? null : Number(digits);

@@ -6,17 +6,17 @@ import { activationText, cosineText, logPlace, shareText } from './format.js';
 interface Column {
   readonly title: string;
   readonly meaning: string;
-  /** As it is called where it is chosen from a list, "by …". */
+  /** Name of the column when sorting "by …". */
   readonly by?: string;
-  /** What its head sorts by; null: nothing. */
+  /** Sort key of its header; null: none. */
   readonly sorts: ListColumn | null;
   readonly kind: 'id' | 'text' | 'number' | 'number wide';
   cell(row: FeatureRow, searched: string): Child;
 }
 
-/** Tokens of a row that are shown; more would only be cut off. */
+/** Max tokens shown per row; more would be cut off anyway. */
 const MOST_TOKENS = 6;
-/** Where the bars of frequencies begin: once in ten million tokens. */
+/** Lower end of the frequency bars: once in ten million tokens. */
 const RAREST = 1e-7;
 
 const COLUMNS: readonly Column[] = [
@@ -65,7 +65,7 @@ const COLUMNS: readonly Column[] = [
   {
     ...{
       title: 'of x̂',
-      meaning: 'share of the norm of all reconstructions',
+      meaning: 'share of the total norm of all reconstructions',
       sorts: 'normShare',
       by: 'share of x̂',
       kind: 'number wide',
@@ -75,7 +75,7 @@ const COLUMNS: readonly Column[] = [
   {
     ...{
       title: 'cos d',
-      meaning: 'cosine to the nearest decoder',
+      meaning: 'cosine with the nearest decoder',
       sorts: 'decoderCosine',
       by: 'nearest decoder',
       kind: 'number wide',
@@ -94,15 +94,15 @@ const COLUMNS: readonly Column[] = [
   },
 ];
 
-/** The columns by which the table can be sorted, by name. */
+/** The columns that the table can be sorted by, with their names. */
 export const sortTitles: readonly (readonly [ListColumn, string])[] = COLUMNS.flatMap(({ sorts, by }) =>
   sorts === null || by === undefined ? [] : [[sorts, `by ${by}`] as const],
 );
 
-/** The order that a click on a column's head asks for. */
+/** The query after a click on a column's header. */
 export function sortedBy(query: ListQuery, column: ListColumn): ListQuery {
   const { sort = 'frequency', order = 'desc' } = query;
-  // Numbers of features are read upwards, everything else from the largest.
+  // Feature numbers are first sorted in ascending order, everything else descending.
   const first = column === 'feature' ? 'asc' : 'desc';
   const next = sort === column ? (order === 'desc' ? 'asc' : 'desc') : first;
   return { ...query, sort: column, order: next, from: undefined };
@@ -112,7 +112,7 @@ export interface TableActions {
   /** The address of a feature. */
   href(feature: number): string;
   sort(column: ListColumn): void;
-  /** A row is under the pointer or has the focus; null: none is. */
+  /** A row has the pointer or the focus; null: none does. */
   pointed(row: FeatureRow | null): void;
 }
 

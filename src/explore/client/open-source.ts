@@ -4,7 +4,7 @@ import { EmbeddedSource } from './embedded-source.js';
 import { LiveSource, type Source } from './source.js';
 import { StaticSource } from './static-source.js';
 
-/** The page's data: in the page itself, or where its index says. */
+/** The page's data: embedded in the page, or at the location given there. */
 export async function sourceOfPage(): Promise<Source> {
   const embedded = document.getElementById('data');
   if (embedded) return new EmbeddedSource(JSON.parse(embedded.textContent ?? '{}'));

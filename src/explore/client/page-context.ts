@@ -2,24 +2,24 @@ import type { ExploreSae } from '../api.js';
 import type { Place } from './route.js';
 import type { Source, Told } from './source.js';
 
-/** What a view may ask of the page around it. */
+/** The services that a page offers its views. */
 export interface PageContext {
   readonly source: Source;
-  /** Goes to another place; `replace` where going back should skip the present one. */
+  /** Goes to another place; with `replace`, going back skips the current one. */
   go(place: Place, how?: { replace?: boolean }): void;
-  /** Says something to those who do not see the page. */
+  /** Announces something to screen readers. */
   announce(text: string): void;
-  /** Something failed that nothing on the page shows any more. */
+  /** Reports a failure that is not visible on the page. */
   warn(text: string): void;
-  /** Shows how far something is, in the bar on top. */
+  /** Shows progress in the top bar. */
   readonly told: Told;
   sae(name: string): ExploreSae;
-  /** A label is another: lists that show it are asked for again. */
+  /** A label has changed: lists that show it are reloaded. */
   relist(): void;
-  /** To the next feature of the list (1), or the one before (−1). */
+  /** Goes to the next feature of the list (1), or the previous one (−1). */
   step(step: number): void;
-  /** Compares what is shown with another of its kind. */
+  /** Compares the current feature or SAE with another. */
   compare(): void;
-  /** Tries a text with what is shown. */
+  /** Opens the text view for the current feature or SAE. */
   tryText(): void;
 }

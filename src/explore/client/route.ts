@@ -1,7 +1,7 @@
 import { type ListColumn, type ListQuery, listColumns, type SearchPlace, searchPlaces } from '../api.js';
 import { putSteering, type SteerPlace, steeringIn, UNSTEERED } from './steer-address.js';
 
-/** What the page shows. All of it is in the address, behind the #, so that a link is enough to come back. */
+/** What the page shows. All of it is in the address, after the #, so that a link suffices to come back. */
 export type Place = ListPlace | FeaturePlace | ComparePlace | TextPlace;
 
 export interface ListPlace {
@@ -19,7 +19,7 @@ export interface FeaturePlace {
   readonly lines: Lines;
 }
 
-/** Two features, or where a feature is null, two SAEs. */
+/** Two features, or two SAEs if a feature is null. */
 export interface ComparePlace {
   readonly view: 'compare';
   readonly left: CompareSide;
@@ -35,21 +35,21 @@ export interface TextPlace {
   readonly view: 'text';
   readonly sae: string;
   readonly text: string;
-  /** The feature whose activations the text is coloured by; null: by the strongest. */
+  /** The feature that colours the text by its activations; null: by the strongest. */
   readonly feature: number | null;
   /** The token whose features are listed. */
   readonly at: number | null;
-  /** The token, of those that may follow that one, whose logit is attributed to features: by its id. */
+  /** The candidate next token, by id, whose logit is attributed to features. */
   readonly next: number | 'likeliest' | null;
   readonly steer: SteerPlace;
 }
 
-/** No text yet, nothing chosen in it, and nothing changed. */
+/** No text yet, nothing selected and nothing changed. */
 export const untried = (sae: string): TextPlace => ({
   ...{ view: 'text', sae, text: '', feature: null, at: null, next: null, steer: UNSTEERED },
 });
 
-/** Examples on one line each, their peaks below one another, or whole. */
+/** Examples on one line each with their peaks aligned, or in full. */
 export type Lines = 'aligned' | 'wrapped';
 
 /** The address of a place, "#/feature/gated/17?sort=max". */
@@ -79,9 +79,9 @@ export function addressOf(place: Place): string {
 }
 
 /**
- * The place at an address. What it does not name, or names wrongly, is as at the start: the list of the first SAE.
+ * The place at an address. Missing or invalid parts get their defaults: the list of the first SAE.
  *
- * @param saes names of those that exist; at least one
+ * @param saes names of the existing SAEs; at least one
  */
 export function placeAt(hash: string, saes: readonly string[]): Place {
   const [path = '', search = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
@@ -101,7 +101,7 @@ export function placeAt(hash: string, saes: readonly string[]): Place {
     };
     const left = side(parameters.get('a'), saes[0]!);
     const right = side(parameters.get('b'), saes[1] ?? saes[0]!);
-    // A feature next to a whole SAE is not a comparison yet: its other side is chosen on the page.
+    // A feature next to an SAE is not a comparison yet: its other side is chosen on the page.
     return { view, left, right };
   }
   if (view === 'text') {
@@ -115,7 +115,7 @@ export function placeAt(hash: string, saes: readonly string[]): Place {
   return { view: 'list', sae, query: listQueryOf(parameters) };
 }
 
-/** A query as parameters of a URL; what is as usual is left out. */
+/** A query as URL parameters; defaults are omitted. */
 export function listParameters(query: ListQuery): URLSearchParams {
   const parameters = new URLSearchParams();
   const put = (key: string, value: string | number | undefined) => {
@@ -136,7 +136,7 @@ export function listParameters(query: ListQuery): URLSearchParams {
   return parameters;
 }
 
-/** The query that the parameters of a URL hold; what is none is left out. */
+/** The query from URL parameters; invalid ones are ignored. */
 export function listQueryOf(parameters: URLSearchParams): ListQuery {
   const bounds: Partial<Record<ListColumn, readonly [number, number]>> = {};
   for (const column of listColumns) {
@@ -176,7 +176,7 @@ function featureIn(text: string | null | undefined): number | null {
 }
 
 function address(path: readonly string[], parameters: URLSearchParams): string {
-  // A slash needs no escape here, and reads better.
+  // A slash needs no escape here, and is easier to read.
   const search = parameters.toString().replaceAll('%2F', '/');
   return `#/${path.map(encodeURIComponent).join('/')}${search === '' ? '' : `?${search}`}`;
 }

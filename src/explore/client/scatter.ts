@@ -4,7 +4,7 @@ import { activationText, integerText, roundText, shareText } from './format.js';
 import { tip } from './tip.js';
 
 const MARGIN = { left: 34, right: 10, top: 10, bottom: 24 };
-/** How near to a point a click has to be, and how far a drag has to go to be one (CSS pixels). */
+/** Max distance of a click from a point, and min length of a drag (CSS pixels). */
 const NEAR = 14;
 const DRAG = 6;
 
@@ -15,7 +15,7 @@ export interface ScatterBounds {
 }
 
 export interface ScatterActions {
-  /** A point was chosen. */
+  /** A point was clicked. */
   open(feature: number): void;
   /** A rectangle was drawn around points. */
   bound(bounds: ScatterBounds): void;
@@ -28,8 +28,8 @@ interface Scale {
 }
 
 /**
- * Features by how often and how strongly they fire, both logarithmic. A click opens the feature under it, a drag bounds
- * the list, and arrow keys walk from point to point.
+ * Features by how often and how strongly they fire, both on log scales. A click opens the nearest feature, a drag
+ * filters the list, and arrow keys move between points.
  */
 export class ScatterPlot {
   readonly element: HTMLElement;
@@ -38,7 +38,7 @@ export class ScatterPlot {
   private bounds: ScatterBounds | null = null;
   private marked: { frequency: number; max: number } | null = null;
   private at = -1;
-  /** Of the element when it was drawn: asked once, not for each of thousands of points. */
+  /** The element's size when drawn: queried once, not for each of thousands of points. */
   private size = { width: 0, height: 0 };
   private from: { x: number; y: number } | null = null;
   private to: { x: number; y: number } | null = null;
@@ -67,7 +67,7 @@ export class ScatterPlot {
     });
   }
 
-  /** @param common scales of several plots that stand side by side */
+  /** @param common scales shared by several plots side by side */
   show(data: FeatureScatter, bounds: ScatterBounds | null, common: readonly FeatureScatter[] = [data]): void {
     [this.data, this.bounds, this.at] = [data, bounds, -1];
     this.x = scaleOf(common.flatMap(({ frequency }) => frequency));
@@ -75,7 +75,7 @@ export class ScatterPlot {
     this.draw();
   }
 
-  /** Marks where a feature of the list stands; null: none. */
+  /** Highlights a feature of the list; null: none. */
   mark(row: { frequency: number; max: number } | null): void {
     this.marked = row;
     this.draw();
@@ -103,7 +103,7 @@ export class ScatterPlot {
     return this.placeAt(this.data.frequency[i]!, this.data.max[i]!);
   }
 
-  /** The point of least cost, or −1 where every cost is infinite. */
+  /** The point with the lowest cost, or −1 if every cost is infinite. */
   private best(cost: (place: { x: number; y: number }, i: number) => number): number {
     let [found, least] = [-1, Infinity];
     for (let i = 0; i < this.data.feature.length; i++) {
@@ -186,7 +186,7 @@ export class ScatterPlot {
     this.draw();
   }
 
-  /** The next point in a direction; what lies off to the side counts as further away. */
+  /** The next point in a direction; sideways distance counts more. */
   private towards([dx, dy]: readonly [number, number]): number {
     const here = this.pointAt(this.at);
     const next = this.best(({ x, y }, i) => {
@@ -247,7 +247,7 @@ export class ScatterPlot {
   }
 }
 
-/** What a plot's sentence says about the points that it lacks. */
+/** Describes the points, including those left out. */
 export function scatterSentence({ feature, of }: FeatureScatter): string {
   const all = integerText(of);
   return feature.length === of ? `${all} features that fire.` : `${integerText(feature.length)} of ${all} that fire.`;
@@ -274,7 +274,7 @@ function placeOf(event: PointerEvent, element: Element): { x: number; y: number 
   return { x: event.clientX - left, y: event.clientY - top };
 }
 
-/** A logarithmic scale a little wider than its values. */
+/** A logarithmic scale slightly wider than its values. */
 function scaleOf(values: readonly number[]): Scale {
   let [least, most] = [Infinity, 0];
   for (const value of values) {
@@ -285,7 +285,7 @@ function scaleOf(values: readonly number[]): Scale {
   return most === 0 ? { least: 0.1, most: 10 } : { least: least / 1.3, most: most * 1.3 };
 }
 
-/** Round values on a scale: powers of ten, and where those are few, their halves and doubles. */
+/** Round values on a scale: powers of ten, plus their halves and doubles if those are few. */
 function decades({ least, most }: Scale, few = 1): number[] {
   const found: number[] = [];
   for (let power = Math.floor(Math.log10(least)); 10 ** power <= most; power++) {

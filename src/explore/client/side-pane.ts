@@ -8,7 +8,7 @@ import type { ListPlace } from './route.js';
 import { type ScatterBounds, ScatterPlot, scatterSentence } from './scatter.js';
 import { problemText } from './trouble.js';
 
-/** Next to the list: the scatter to pick from, the filters, and what all of it was made from. */
+/** Next to the list: the scatter plot, the filters, and the data's origin. */
 export class SidePane {
   readonly element: HTMLElement;
   private readonly plot: ScatterPlot;
@@ -59,7 +59,7 @@ export class SidePane {
       const data = await this.context.source.scatter(sae);
       if (this.place !== place) return;
       this.plot.show(data, boundsOf(place));
-      const hint = ' Click one, or drag around some.';
+      const hint = ' Click a point, or drag to select several.';
       refill(this.sentence, scatterSentence(data), hint);
       this.sae = sae;
     } catch (error) {
@@ -71,12 +71,12 @@ export class SidePane {
     }
   }
 
-  /** Puts the focus on the first filter. */
+  /** Focuses the first filter. */
   focus(): void {
     this.filters.querySelector('select')?.focus();
   }
 
-  /** Shows where a row of the list is in the scatter. */
+  /** Shows a row of the list in the scatter plot. */
   mark(row: FeatureRow | null): void {
     if (this.place?.sae === this.sae) this.plot.mark(row);
   }

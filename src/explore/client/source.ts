@@ -15,7 +15,7 @@ import { jsonAt } from './answers.js';
 import { linesAt } from './line-stream.js';
 import { listParameters } from './route.js';
 
-/** Where the page's data come from: a live server, plain files, or the page itself. */
+/** Source of the page's data: a live server, plain files, or the page itself. */
 export interface Source {
   readonly index: ExploreIndex;
   list(sae: string, query: ListQuery, told: Told): Promise<FeatureList>;
@@ -24,7 +24,7 @@ export interface Source {
   saveLabel(request: LabelRequest): Promise<FeatureLabel>;
   tryText(request: TextRequest, told: Told): Promise<TextReply>;
   /**
-   * Resolves when the events have ended.
+   * Resolves once the events have ended.
    *
    * @param signal aborted to cancel
    */
@@ -33,10 +33,10 @@ export interface Source {
   attribute(request: AttributeRequest, take: (event: AttributeEvent) => void, signal: AbortSignal): Promise<void>;
 }
 
-/** How far something is that takes a while: a share where that is known, else null, and what is done. */
+/** Progress of a slow operation: the completed share if known, otherwise null, and a description. */
 export type Told = (share: number | null, what: string) => void;
 
-/** Asks `sae-pipe explore` for everything, and keeps the newest features: going back costs nothing. */
+/** Requests everything from `sae-pipe explore`, and caches recent features: going back is free. */
 export class LiveSource implements Source {
   private readonly features = new Newest<Promise<FeaturePage>>(64);
   private readonly lists = new Newest<Promise<FeatureList>>(16);
@@ -61,7 +61,7 @@ export class LiveSource implements Source {
 
   async saveLabel(request: LabelRequest): Promise<FeatureLabel> {
     const saved = await jsonAt<FeatureLabel>('api/labels', request);
-    // Labels stand in lists and next to neighbours, too.
+    // Labels also appear in lists and next to neighbours.
     this.features.clear();
     this.lists.clear();
     return saved;
@@ -95,7 +95,7 @@ export class LiveSource implements Source {
   }
 }
 
-/** A few values by key; the one that was not asked for longest goes first. A promise that fails is not kept. */
+/** A small LRU cache. Rejected promises are not kept. */
 export class Newest<T> {
   private readonly values = new Map<string, T>();
 

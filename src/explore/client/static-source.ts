@@ -12,7 +12,7 @@ import { columnsFromFiles, packPath, VOCABULARY_PATH } from '../static-data.js';
 import { answerAt, jsonAt, Unanswered } from './answers.js';
 import { Newest, type Source, type Told } from './source.js';
 
-/** Plain files, as `sae-pipe explore --static` wrote them: lists are computed here. */
+/** Plain files as written by `sae-pipe explore --static`: lists are computed here. */
 export class StaticSource implements Source {
   private readonly lists = new Map<string, Promise<FeatureLists>>();
   private readonly packs = new Newest<Promise<readonly FeaturePage[]>>(16);
@@ -32,7 +32,7 @@ export class StaticSource implements Source {
     const packed = this.index.packed ?? 1;
     const path = packPath(sae, feature, packed);
     const page = (await this.packs.get(path, () => packAt(path)))[feature % packed];
-    if (!page) throw new Unanswered(`There is no feature ${feature}.`);
+    if (!page) throw new Unanswered(`Feature ${feature} does not exist.`);
     return page;
   }
 
@@ -55,7 +55,7 @@ export class StaticSource implements Source {
   private listsOf(sae: string, told: Told): Promise<FeatureLists> {
     const found = this.lists.get(sae) ?? this.open(sae, told);
     this.lists.set(sae, found);
-    // What did not come may come when it is asked for again.
+    // A failed request may succeed when repeated.
     found.catch(() => this.lists.delete(sae));
     return found;
   }
@@ -81,7 +81,7 @@ export class StaticSource implements Source {
   }
 }
 
-/** Features of a pack; some servers have unpacked it already. */
+/** Features of a pack; some servers have already decompressed it. */
 async function packAt(path: string): Promise<readonly FeaturePage[]> {
   const answer = await answerAt(path);
   if (!answer.ok) throw new Unanswered(`${path} could not be read (${answer.status}).`);

@@ -8,7 +8,7 @@ import {
   MOST_TEMPERATURE,
 } from '../steering-api.js';
 
-/** What is changed while a text is continued, and how it is continued. */
+/** Steering settings: the changes, and how the text is continued. */
 export interface SteerPlace {
   readonly changes: readonly FeatureChange[];
   readonly tokens: number;
@@ -16,10 +16,10 @@ export interface SteerPlace {
   readonly seed: number;
 }
 
-/** Nothing is changed. */
+/** No changes. */
 export const UNSTEERED: SteerPlace = { changes: [], tokens: 48, temperature: 0, seed: 0 };
 
-/** Numbers of a SteerPlace that stand in an address by their names, and their bounds. */
+/** The numbers of a SteerPlace in an address, by name, with their bounds. */
 export const STEER_NUMBERS = [
   { key: 'tokens', least: 1, most: MOST_STEERED_TOKENS, whole: true },
   { key: 'temperature', least: 0, most: MOST_TEMPERATURE, whole: false },
@@ -27,19 +27,19 @@ export const STEER_NUMBERS = [
 ] as const;
 export type SteerNumber = (typeof STEER_NUMBERS)[number];
 
-/** The number that a text is; null where it is none within the bounds. */
+/** The number in a text; null if it is invalid or out of bounds. */
 export function numberIn(text: string, { least, most, whole }: Omit<SteerNumber, 'key'>): number | null {
   const value = strengthIn(text);
   return value === null || value < least || value > most || (whole && !Number.isInteger(value)) ? null : value;
 }
 
-/** The strength in a text; null where it is not a number that the model can take. */
+/** The strength in a text; null if it is not a number that the model can take. */
 export function strengthIn(text: string): number | null {
   const value = text.trim() === '' ? Number.NaN : Number(text.replace('−', '-'));
   return Number.isFinite(Math.fround(value)) ? value : null;
 }
 
-/** Adds what is not as usual: changes as set=17_8&ablate=5. */
+/** Adds all non-default settings: changes as set=17_8&ablate=5. */
 export function putSteering(parameters: URLSearchParams, steer: SteerPlace): void {
   for (const { feature, operation, strength } of steer.changes) {
     parameters.append(operation, operation === 'ablate' ? String(feature) : `${feature}_${strength}`);
@@ -47,7 +47,7 @@ export function putSteering(parameters: URLSearchParams, steer: SteerPlace): voi
   for (const { key } of STEER_NUMBERS) if (steer[key] !== UNSTEERED[key]) parameters.set(key, String(steer[key]));
 }
 
-/** What parameters say; what they say wrongly is as usual. */
+/** The settings in URL parameters; invalid ones get their defaults. */
 export function steeringIn(parameters: URLSearchParams): SteerPlace {
   const changes = new Map<number, FeatureChange>();
   for (const [key, value] of parameters) {

@@ -8,12 +8,12 @@ import { addressOf, type TextPlace } from './route.js';
 import { numberIn, STEER_NUMBERS, type SteerNumber, type SteerPlace } from './steer-address.js';
 
 const TITLES: Readonly<Record<SteerNumber['key'], readonly [title: string, meaning: string]>> = {
-  tokens: ['Tokens', 'tokens after the text, at most'],
-  temperature: ['Temperature', '0: the most probable token is taken; else one is drawn'],
-  seed: ['Seed', 'the same seed draws the same text'],
+  tokens: ['Tokens', 'max tokens after the text'],
+  temperature: ['Temperature', '0: the most probable token; above 0: sampled'],
+  seed: ['Seed', 'the same seed gives the same text'],
 };
 
-/** Continues the text of the view with features changed. All that is chosen here is in the address. */
+/** Continues the view's text with features changed. All settings are in the address. */
 export class SteerPanel {
   readonly element: HTMLElement;
   private readonly rows = el('ol', { class: 'changes' });
@@ -21,17 +21,17 @@ export class SteerPanel {
     ...{ type: 'text', inputmode: 'numeric', size: 7, autocomplete: 'off', placeholder: 'number' },
     'aria-label': 'Feature to change',
   });
-  /** Said while nothing is changed. */
+  /** Hint shown while nothing is changed. */
   private readonly how = el('span', { class: 'state' }, 'or + next to a feature of the text');
   private readonly form: HTMLElement;
   private readonly numbers: ReadonlyMap<SteerNumber['key'], HTMLInputElement>;
   private readonly latest = new LatestRun();
   private readonly continuations: Continuations;
   private drawn = new Map<number, ChangeRow>();
-  /** What was asked for last, here or by an address; null before the first address. */
+  /** The last request, made here or by an address; null before the first address. */
   private asked: string | null = null;
 
-  /** @param text what stands in the field of the view */
+  /** @param text contents of the view's text field */
   constructor(
     private place: TextPlace,
     private readonly context: PageContext,
@@ -72,7 +72,7 @@ export class SteerPanel {
     );
   }
 
-  /** Follows the address; where it asks for something that was not chosen here, that is run. */
+  /** Follows the address; runs a request that was not made here. */
   update(place: TextPlace): void {
     const before = this.place;
     this.place = place;
@@ -95,15 +95,15 @@ export class SteerPanel {
     else this.continuations.compare(request);
   }
 
-  /** The view is left: nothing is computed that nobody sees. */
+  /** Called when the view is left: nothing is computed that nobody sees. */
   leave(): void {
     this.latest.cancel('Cancelled.');
   }
 
-  /** Changes one more feature. */
+  /** Adds a feature to change. */
   async add(feature: number): Promise<void> {
     const { changes } = this.place.steer;
-    if (this.drawn.has(feature)) return this.latest.say(`Feature ${feature} is changed already.`);
+    if (this.drawn.has(feature)) return this.latest.say(`Feature ${feature} is already changed.`);
     if (changes.length === MOST_CHANGES) return this.latest.say(`At most ${MOST_CHANGES} features are changed.`);
     try {
       const { max } = await this.context.source.feature(this.place.sae, feature, () => {});
@@ -136,7 +136,7 @@ export class SteerPanel {
       return;
     }
     const text = this.text();
-    // Another text is steered when the address has it.
+    // Another text is steered once the address has it.
     if (text.trim() !== '' && text !== this.place.text) this.context.go({ ...this.place, text, at: null, next: null });
     else this.continuations.run(requestAt(this.place));
   }
@@ -146,12 +146,12 @@ export class SteerPanel {
   }
 
   private go(steer: SteerPlace): void {
-    // Runs when it is asked to, not at every step of a slider.
+    // Runs on request, not at every step of a slider.
     this.asked = JSON.stringify(requestAt({ ...this.place, steer }));
     this.context.go({ ...this.place, steer }, { replace: true });
   }
 
-  /** Rows stay as long as their features do: a slider that is held is not replaced. */
+  /** Rows persist as long as their features do: a slider being dragged is not replaced. */
   private drawRows({ sae, steer }: TextPlace): void {
     const rows = new Map(
       steer.changes.map((change) => [change.feature, this.drawn.get(change.feature) ?? this.row(sae, change)]),

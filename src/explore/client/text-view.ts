@@ -12,15 +12,15 @@ import { tip } from './tip.js';
 import { spokenToken } from './token-text.js';
 import { problemText } from './trouble.js';
 
-/** Strongest features per token that are asked for. */
+/** Number of strongest features per token to request. */
 const PER_TOKEN = 10;
-/** Features of the whole text that are listed. */
+/** Max features listed for the whole text. */
 const MOST_FEATURES = 30;
 
-/** Tokens of a text, and which of them the SAE's features are about. */
+/** Tokens of a text, and which of them have features. */
 type ShownText = Pick<TextReply, 'tokens' | 'counted'>;
 
-/** Features of a text of one's own: the strongest at each token, and the activations of any of them along the text. */
+/** Features of a user's text: the strongest at each token, and the activations of any of them along the text. */
 export class TextView {
   readonly element: HTMLElement;
   private readonly field = el('textarea', {
@@ -44,7 +44,7 @@ export class TextView {
     const send = (event: Event) => {
       event.preventDefault();
       if (this.field.value.trim() === '') return this.field.focus();
-      // The same text again is run again: the model may have come back.
+      // The same text can be run again: the model may have come back.
       this.asked = '';
       const place: TextPlace = { ...this.place, text: this.field.value, at: null, next: null };
       context.go(place);
@@ -54,19 +54,19 @@ export class TextView {
     this.field.addEventListener('keydown', (event) => {
       if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) send(event);
     });
-    const title = el('h1', { tabindex: -1 }, 'Try a text');
+    const title = el('h1', { tabindex: -1 }, 'Run a text');
     this.attribution = new AttributionView(context);
     this.steering = new SteerPanel(place, context, () => this.field.value);
     this.element = el('article', { class: 'text-view' }, title, form, this.result, this.steering.element, this.lists);
   }
 
-  /** Another view is shown: what this one computes is no longer wanted. */
+  /** Called when another view is shown: running computations are no longer needed. */
   leave(): void {
     this.steering.leave();
     this.attribution.leave();
   }
 
-  /** Follows the address: runs what is new, and shows the rest of what is known. */
+  /** Follows the address: runs what is new, and shows the rest. */
   async update(place: TextPlace): Promise<void> {
     if (this.place.text !== place.text || this.place.sae !== place.sae) this.forget();
     this.place = place;
@@ -101,7 +101,7 @@ export class TextView {
     }
   }
 
-  /** Another text is asked about, or another SAE: what is on its way, and what is attributed, is not wanted any more. */
+  /** Called for another text or SAE: cancels pending requests and attributions. */
   private forget(): void {
     this.turn++;
     this.asked = '';
@@ -140,10 +140,10 @@ export class TextView {
       this.result,
       el('p', { class: 'head' }, el('span', {}, heading), heatLegend(most), place.feature !== null && clear),
       this.tokens(shown, heat, most, top),
-      reply.cut && el('p', { class: 'none' }, 'The text is longer than a context; only its beginning was run.'),
+      reply.cut && el('p', { class: 'none' }, 'The text is longer than a context; only its beginning was used.'),
     );
     const chosen = place.at === null ? undefined : top[place.at];
-    // Nothing is attributed where nobody would see it.
+    // No attribution while nobody can see it.
     if (chosen === undefined) this.attribution.leave();
     else this.attribution.update(place);
     refill(this.lists, chosen === undefined ? this.hint() : this.atToken(shown, chosen, place.at!), this.overall(top));

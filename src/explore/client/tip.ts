@@ -1,8 +1,8 @@
 import { el, refill } from './dom.js';
 
 /**
- * The one tooltip: two short lines next to an element, shown on hover and by keyboard. It is drawn for the eye; what
- * it says is said by `announce` or a label, too.
+ * The single tooltip: two short lines next to an element, shown on hover and by keyboard. Visual only; its contents are
+ * also announced or in a label.
  */
 class Tip {
   private readonly box = el('div', { class: 'tip', 'aria-hidden': 'true', hidden: true });
@@ -20,7 +20,7 @@ class Tip {
     this.box.style.setProperty('top', `${Math.round(above > 4 ? above : at.bottom + 6)}px`);
   }
 
-  /** @param owner hides it only where it is this element's; left out: whoever's it is */
+  /** @param owner hides it only if it belongs to this element; by default, always */
   hide(owner: Element | null = null): void {
     if (owner !== null && owner !== this.owner) return;
     this.box.hidden = true;

@@ -1,4 +1,4 @@
-/** A stretch of a token: text as it is, or a mark in the place of white space that nobody would see. */
+/** A piece of a token: text, or a symbol in place of invisible white space. */
 export interface TokenPiece {
   readonly text: string;
   readonly mark: boolean;
@@ -10,7 +10,7 @@ const MARKS: Readonly<Record<string, string>> = { ' ': '·', '▁': '·', '\n': 
 const WHITE = /[ ▁\n\r\t\u00a0]+/g;
 
 /**
- * A token standing alone, in a list: every white space is a mark, and an empty token is ∅.
+ * A token by itself, in a list: white space is replaced by symbols, and an empty token is ∅.
  */
 export function tokenPieces(token: string): TokenPiece[] {
   if (token === '') return [{ text: '∅', mark: true }];
@@ -18,7 +18,7 @@ export function tokenPieces(token: string): TokenPiece[] {
 }
 
 /**
- * A token in running text: spaces are spaces; what would break the line, or disappear in it, is a mark.
+ * A token in running text: spaces are spaces; characters that would break the line or disappear are symbols.
  */
 export function runningPieces(token: string): TokenPiece[] {
   return split(token, (white) =>
@@ -26,12 +26,12 @@ export function runningPieces(token: string): TokenPiece[] {
   );
 }
 
-/** The text of a token without marks, for labels that are read aloud. */
+/** The text of a token without symbols, for screen readers. */
 export function spokenToken(token: string): string {
   return token.replaceAll('▁', ' ').trim() || (token === '' ? 'empty' : 'white space');
 }
 
-/** @param markOf marks in the place of white space; null: the space itself */
+/** @param markOf symbols in place of white space; null: the space itself */
 function split(token: string, markOf: (white: string) => string | null): TokenPiece[] {
   const pieces: TokenPiece[] = [];
   let end = 0;

@@ -3,7 +3,7 @@ import { el, refill } from './dom.js';
 import type { PageContext } from './page-context.js';
 import { addressOf, type Place, untried } from './route.js';
 
-/** The line at the top: where one is, where else one can go, and how far something is that takes a while. */
+/** The top bar: the current place, links to others, and progress. */
 export class TopBar {
   readonly element: HTMLElement;
   private readonly saes: HTMLSelectElement;
@@ -65,7 +65,7 @@ export class TopBar {
     this.warning.hidden = false;
   }
 
-  /** @param share of the work that is done, 1 at its end; null: not known */
+  /** @param share completed share, 1 at the end; null: unknown */
   progress(share: number | null, what: string): void {
     this.state.hidden = what === '' || share === 1;
     if (share === null) this.bar.removeAttribute('value');
@@ -74,7 +74,7 @@ export class TopBar {
   }
 }
 
-/** The same view of another SAE; a feature of one is nothing in another, so its list is shown. */
+/** The same view of another SAE; feature numbers do not carry over, so a feature view becomes the list. */
 function withSae(place: Place, sae: string): Place {
   if (place.view === 'compare') return { ...place, left: { sae, feature: null } };
   if (place.view === 'text') return { ...untried(sae), text: place.text };

@@ -1,7 +1,7 @@
 import { Unanswered } from './answers.js';
 import { el } from './dom.js';
 
-/** What failed and what to do about it, with a button that tries again. */
+/** What failed and what to do about it, with a button to try again. */
 export function problemText(error: unknown, again: (() => void) | null = null): HTMLElement {
   const remedy = error instanceof Unanswered ? error.remedy : null;
   return el(

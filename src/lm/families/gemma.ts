@@ -10,33 +10,33 @@ import {
 import { type ConfigFile, type Family, type UnsupportedModel, unsupportedIn } from '../family.js';
 import { type LayerType, parseRope } from '../rope.js';
 
-// Gemma 1 (Gemma Team 2024, arXiv 2403.08295), Gemma 2 (arXiv 2408.00118) and the language model of Gemma 3
-// (arXiv 2503.19786), and VaultGemma (arXiv 2510.15001): what their config.json says of the shared decoder.
+// Gemma 1 (Gemma Team 2024, arXiv 2403.08295), Gemma 2 (arXiv 2408.00118), the language model of Gemma 3 (arXiv
+// 2503.19786), and VaultGemma (arXiv 2510.15001): settings of the shared decoder from config.json.
 
-/** What one generation of Gemma does otherwise than another; everything else about them is the same. */
+/** Differences between Gemma generations. */
 interface Generation {
-  /** As its papers call it. */
+  /** Named as in its papers. */
   readonly name: string;
-  /** Attention's and the MLP's outputs are normalised, too, before they are added to the residual stream. */
+  /** Attention's and the MLP's outputs are also normalised before they are added to the residual stream. */
   readonly postNorms: boolean;
   /** Name of the norm before the MLP. */
   readonly mlpNorm: DecoderForm['mlpNorm'];
-  /** Queries and keys are normalised by head before they are rotated. */
+  /** Queries and keys are normalised per head before rotation. */
   readonly qkNorms: boolean;
-  /** Keys of config.json that say what the scores are divided by (squared) and how logits are capped. */
+  /** Keys of config.json for the divisor of the scores (squared) and the logit soft-cap. */
   readonly scaledBy: 'head_dim' | 'query_pre_attn_scalar';
   readonly softcaps: boolean;
-  /** Every n-th layer attends to everything, the others to a window; null: all to everything. */
+  /** Every n-th layer has full attention, the others a window; null: full attention everywhere. */
   readonly pattern: number | null;
-  /** Base of the rotary frequencies where config.json gives none. */
+  /** Base of the rotary frequencies if config.json gives none. */
   readonly ropeTheta: Readonly<Record<LayerType, number>>;
   /** Whether each of the two types of layers has its own rotary parameters. */
   readonly ropeByType: boolean;
-  /** What keys mean that config.json leaves out, as transformers fills them in. */
+  /** Defaults of keys missing in config.json, as in transformers. */
   readonly defaults: Readonly<Record<string, number>>;
-  /** Names of the MLP's activation function that mean GELU by its tanh approximation here. */
+  /** Names of the MLP's activation function that mean GELU with the tanh approximation here. */
   readonly activations: readonly string[];
-  /** Keys that other families have and this one's reference ignores: a file that sets one means something else. */
+  /** Keys of other families that this one's reference ignores: a file that sets one means something else. */
   readonly foreign: readonly string[];
 }
 
@@ -51,7 +51,7 @@ const GEMMA_1: Generation = {
   ropeTheta: { full_attention: 10_000, sliding_attention: 10_000 },
   ropeByType: false,
   defaults: {},
-  // Early files say "gelu" and mean the approximation; transformers reads them so, too.
+  // Early files say "gelu" but mean the approximation; transformers reads them the same way.
   activations: ['gelu_pytorch_tanh', 'gelu'],
   foreign: ['query_pre_attn_scalar', 'attn_logit_softcapping', 'final_logit_softcapping', 'sliding_window'],
 };
@@ -86,7 +86,7 @@ const GEMMA_3: Generation = {
   pattern: 6,
   ropeTheta: { full_attention: 1_000_000, sliding_attention: 10_000 },
   ropeByType: true,
-  // The text_config of the larger models says only what differs from these.
+  // The text_config of the larger models contains only differences from these.
   defaults: {
     vocab_size: 262_208,
     hidden_size: 2304,
@@ -113,7 +113,7 @@ export const gemma1: Family = { parse: (file) => parseGemma(GEMMA_1, file) };
 export const gemma2: Family = { parse: (file) => parseGemma(GEMMA_2, file) };
 export const gemma3: Family = { parse: (file) => parseGemma(GEMMA_3, file) };
 
-/** What of config.json shapes the graph, with the row that it was read by. */
+/** Settings of config.json that determine the graph, with the generation they were read for. */
 export type GemmaConfig = DecoderConfig & { readonly generation: Generation };
 
 const size = z.number().int().positive();
@@ -121,7 +121,7 @@ const cap = z.number().positive().nullish();
 
 const fileSchema = z.object({
   hidden_size: size,
-  // A list is made of them before the weights can contradict it.
+  // Bounded, since a list of this length is allocated before the weights can contradict it.
   num_hidden_layers: size.max(10_000),
   num_attention_heads: size,
   num_key_value_heads: size,
@@ -148,7 +148,7 @@ const fileSchema = z.object({
   rope_parameters: z.unknown().optional(),
 });
 
-/** Keys that change what a model computes, and that the graph does not have. */
+/** Keys that change a model's output and are not supported by the graph. */
 const NOWHERE = ['attention_bias', 'mlp_bias', 'quantization_config', 'use_bidirectional_attention'] as const;
 
 function parseGemma(generation: Generation, { path, keys, outer }: ConfigFile): GemmaConfig {
@@ -179,7 +179,7 @@ function parseGemma(generation: Generation, { path, keys, outer }: ConfigFile): 
     tiedHead,
     bosTokenId: file.bos_token_id,
     special: new Map(
-      // Below 0 stands for none.
+      // Negative means none.
       (['eos_token_id', 'pad_token_id'] as const).map((key) => [key, [file[key] ?? []].flat().filter((id) => id >= 0)]),
     ),
   };
@@ -188,7 +188,7 @@ function parseGemma(generation: Generation, { path, keys, outer }: ConfigFile): 
 
 type File = z.infer<typeof fileSchema>;
 
-/** Refuses an activation function that this generation does not have, and heads that do not fit one another. */
+/** Refuses an activation function that this generation does not have, and incompatible numbers of heads. */
 function checkSizes(file: File, generation: Generation, unsupported: UnsupportedModel): void {
   const activation = file.hidden_activation ?? file.hidden_act ?? 'gelu_pytorch_tanh';
   if (!generation.activations.includes(activation)) unsupported('hidden_activation', activation);

@@ -5,8 +5,7 @@ import { gemma4Of } from '../gemma4-graph.js';
 import type { Gemma4Layer, Gemma4Numbers } from '../gemma4-layout.js';
 import { type LayerType, parseRope } from '../rope.js';
 
-// The language model of Gemma 4: what config.json says of it. Its dense sizes, and those with embeddings of each layer
-// (E2B, E4B).
+// The language model of Gemma 4, from config.json: the dense sizes, and those with per-layer embeddings (E2B, E4B).
 
 export const gemma4: Family = { parse };
 
@@ -46,7 +45,7 @@ const fileSchema = z.object({
 });
 type File = z.infer<typeof fileSchema>;
 
-/** What keys mean that config.json leaves out, as transformers fills them in. */
+/** Defaults of keys missing in config.json, as in transformers. */
 const DEFAULTS = {
   ...{ vocab_size: 262_144, hidden_size: 2304, intermediate_size: 9216, num_hidden_layers: 30 },
   ...{ num_attention_heads: 8, num_key_value_heads: 4, head_dim: 256, hidden_activation: 'gelu_pytorch_tanh' },
@@ -59,7 +58,7 @@ const ROPE = {
   full_attention: { rope_type: 'proportional', partial_rotary_factor: 0.25, rope_theta: 1_000_000 },
 };
 
-/** Keys that change what a model computes, and that the graph does not have: the mixture of experts is one. */
+/** Keys that change a model's output and are not supported by the graph; mixture of experts is one. */
 const NOWHERE = ['attention_bias', 'mlp_bias', 'quantization_config', 'enable_moe_block'] as const;
 
 function parse({ path, keys, outer }: ConfigFile): ModelConfig {
@@ -73,7 +72,7 @@ function parse({ path, keys, outer }: ConfigFile): ModelConfig {
     remedy,
   );
   if (file.hidden_activation !== 'gelu_pytorch_tanh') unsupported('hidden_activation', file.hidden_activation);
-  // "vision" is about images alone.
+  // "vision" affects images only.
   const both = file.use_bidirectional_attention ?? 'vision';
   if (both !== 'vision') unsupported('use_bidirectional_attention', both);
   const perLayer = file.hidden_size_per_layer_input ?? 0;
@@ -120,7 +119,7 @@ function layersOf(file: File, unsupported: UnsupportedModel): Gemma4Layer[] {
     const from = isShared ? types.slice(0, firstShared).lastIndexOf(type) : null;
     if (from !== null && from < 0) unsupported('num_kv_shared_layers', shared);
     const wide = file.use_double_wide_mlp === true && isShared && firstShared > 0;
-    // The width in the name keeps the tables of the two types apart.
+    // The width in the name distinguishes the tables of the two types.
     const own = { ...rope[type], rotated: rope[type].rotated ?? widths[type], proportional: true };
     return {
       ...shapes[type],
@@ -133,7 +132,10 @@ function layersOf(file: File, unsupported: UnsupportedModel): Gemma4Layer[] {
   });
 }
 
-/** Type of every layer: as listed, or five with a window before each that sees all; the last sees all. */
+/**
+ * Type of every layer: as listed, otherwise five with a window before each one with full attention; the last has full
+ * attention.
+ */
 function layerTypes(file: File, unsupported: UnsupportedModel): LayerType[] {
   const { layer_types: listed, num_hidden_layers: layers } = file;
   if (listed && listed.length !== layers) unsupported('layer_types', `${listed.length} layers`);
@@ -144,7 +146,7 @@ function layerTypes(file: File, unsupported: UnsupportedModel): LayerType[] {
   });
 }
 
-/** Sizes of the layers that see everything, in either spelling. */
+/** Sizes of the full-attention layers, in either spelling. */
 function fullAttention(file: File, types: readonly LayerType[], kEqV: boolean, unsupported: UnsupportedModel) {
   const { per_layer_config: given } = file;
   if (!given) {

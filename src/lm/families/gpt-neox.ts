@@ -4,7 +4,8 @@ import { type ConfigFile, type Family, type ModelConfig, type TensorNames, unsup
 import { GELUS, type PlainNumbers, type PlainWeights, plainDecoderOf, refuseKeys } from '../plain-decoder.js';
 import { parseRope } from '../rope.js';
 
-// GPT-NeoX (Black et al. 2022, arXiv 2204.06745), which all of Pythia is (Biderman et al. 2023, arXiv 2304.01373).
+// GPT-NeoX (Black et al. 2022, arXiv 2204.06745), the architecture of all Pythia models (Biderman et al. 2023, arXiv
+// 2304.01373).
 
 export const gptNeox: Family = { parse };
 
@@ -37,7 +38,7 @@ function parse({ path, keys, outer }: ConfigFile): ModelConfig {
   const unsupported = unsupportedIn(path);
   refuseKeys(['quantization_config', 'sliding_window'], [outer, keys], unsupported);
   const remedy = 'Use the config.json that came with the checkpoint.';
-  // What keys mean that config.json leaves out, as transformers fills them in.
+  // Defaults of keys missing in config.json, as in transformers.
   const file = checkJson(fileSchema, { layer_norm_eps: 1e-5, bos_token_id: 0, eos_token_id: 2, ...keys }, path, remedy);
   const activation = GELUS[file.hidden_act ?? 'gelu'] ?? unsupported('hidden_act', file.hidden_act);
   const { hidden_size: hidden, num_attention_heads: heads, num_hidden_layers: layers } = file;
@@ -78,7 +79,7 @@ const NAMES: TensorNames = {
 
 const MATRICES = { attentionOut: 'attention.dense', mlpIn: 'mlp.dense_h_to_4h', mlpOut: 'mlp.dense_4h_to_h' } as const;
 
-/** @param attentionBias attention's matrices have one */
+/** @param attentionBias whether attention's matrices have biases */
 function weightsOf(c: PlainNumbers, attentionBias: boolean): PlainWeights {
   const { heads, headDim, hidden, mlp, vocabulary } = c;
   const named = (norm: string) => [`${norm}.weight`, `${norm}.bias`] as const;
@@ -112,7 +113,7 @@ function weightsOf(c: PlainNumbers, attentionBias: boolean): PlainWeights {
       const { g, context } = writer;
       const matrix = `layers.${layer}.attention.query_key_value`;
       const fused = writer.linear(x, `${matrix}.weight`, attentionBias ? `${matrix}.bias` : undefined);
-      // Its rows go by head; of each head, queries come before keys, and those before values.
+      // Rows are grouped by head; within each head, queries come before keys, and those before values.
       const byHead = g.reshape(fused, -1, context, heads, 3, headDim);
       const part = (i: number) => g.reshape(g.gather(byHead, g.int(i), 3), -1, context, heads * headDim);
       return [part(0), part(1), part(2)];

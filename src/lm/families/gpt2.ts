@@ -3,7 +3,7 @@ import { checkJson } from '../../disk/json.js';
 import { type ConfigFile, type Family, type ModelConfig, type TensorNames, unsupportedIn } from '../family.js';
 import { GELUS, type PlainNumbers, type PlainWeights, plainDecoderOf, refuseKeys } from '../plain-decoder.js';
 
-// GPT-2 (Radford et al. 2019), and models of its form.
+// GPT-2 (Radford et al. 2019), and models with its architecture.
 
 export const gpt2: Family = { parse };
 
@@ -27,7 +27,7 @@ const fileSchema = z.object({
   scale_attn_by_inverse_layer_idx: z.boolean().nullish(),
 });
 
-/** What keys mean that config.json leaves out, as transformers fills them in. */
+/** Defaults of keys missing in config.json, as in transformers. */
 const DEFAULTS = { layer_norm_epsilon: 1e-5, bos_token_id: 50_256, eos_token_id: 50_256, n_positions: 1024 };
 
 function parse({ path, keys, outer }: ConfigFile): ModelConfig {

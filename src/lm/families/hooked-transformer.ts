@@ -5,12 +5,12 @@ import { type ConfigFile, type Family, type ModelConfig, type TensorNames, unsup
 import type { ModelWriter } from '../model-writer.js';
 import { GELUS, type PlainNumbers, type PlainWeights, plainDecoderOf, refuseKeys } from '../plain-decoder.js';
 
-// Small models that were trained and saved by TransformerLens: GELU-1L and its siblings of more layers. Their config.json
-// names no model_type, their tensors have TransformerLens's names, and their weights are a .pth file.
+// Small models trained and saved by TransformerLens: GELU-1L and its siblings with more layers. Their config.json has
+// no model_type, their tensors have TransformerLens's names, and their weights are a .pth file.
 
 export const hookedTransformer: Family = { parse };
 
-/** Is it a config.json of TransformerLens? */
+/** Is it a config.json written by TransformerLens? */
 export function isHookedTransformer(keys: Readonly<Record<string, unknown>>): boolean {
   return keys.model_type === undefined && ['d_model', 'n_heads', 'act_fn', 'd_vocab'].every((key) => key in keys);
 }
@@ -36,21 +36,21 @@ function parse({ path, keys, outer }: ConfigFile): ModelConfig {
   const remedy = 'Use the config.json that came with the checkpoint.';
   const file = checkJson(fileSchema, outer, path, remedy);
   const norm = file.normalization ?? file.normalization_type ?? null;
-  // "LNPre" has its weights folded into the matrices, and "SoLU" models a norm after the activation.
+  // "LNPre" has its weights folded into the matrices, and "SoLU" models have a norm after the activation.
   if (norm !== 'LN') unsupported('normalization', norm);
   const numbers: PlainNumbers = {
     name: 'HookedTransformer',
     ...{ layers: file.n_layers, hidden: file.d_model, heads: file.n_heads, headDim: file.d_head, mlp: file.d_mlp },
     vocabulary: file.d_vocab,
     maxContext: file.n_ctx,
-    // TransformerLens's own, which config.json does not say.
+    // TransformerLens's default, which config.json does not contain.
     epsilon: 1e-5,
     activation: GELUS[file.act_fn] ?? unsupported('act_fn', file.act_fn),
     parallel: false,
     rope: null,
     attentionScales: Array.from({ length: file.n_layers }, () => 1 / Math.sqrt(file.d_head)),
     tiedHead: false,
-    // The tokenizer's, since config.json does not name it.
+    // From the tokenizer, since config.json does not give it.
     bosTokenId: -1,
     special: new Map(),
   };
@@ -66,7 +66,10 @@ const NAMES: TensorNames = {
   typical: 'blocks.0.mlp.W_in',
 };
 
-/** Matrices are [in, out], those of attention by head: W_Q, W_K, W_V [heads, hidden, headDim], W_O [heads, headDim, hidden]. */
+/**
+ * Matrices are [in, out], attention's split by head: W_Q, W_K, W_V [heads, hidden, headDim], W_O [heads, headDim,
+ * hidden].
+ */
 function weightsOf(c: PlainNumbers): PlainWeights {
   const { heads, headDim, hidden, mlp, vocabulary } = c;
   const width = heads * headDim;

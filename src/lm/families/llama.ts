@@ -5,21 +5,21 @@ import { type ConfigFile, type Family, type ModelConfig, type UnsupportedModel, 
 import { parseRope } from '../rope.js';
 
 // Llama (Touvron et al. 2023, arXiv 2302.13971; Llama 3, arXiv 2407.21783), Mistral (arXiv 2310.06825), Qwen 2 and 2.5
-// (arXiv 2412.15115) and Qwen 3 (arXiv 2505.09388): what their config.json says of the shared decoder.
+// (arXiv 2412.15115) and Qwen 3 (arXiv 2505.09388): settings of the shared decoder from config.json.
 
-/** What one family of them does otherwise than another. */
+/** Differences between these families. */
 interface Relative {
   readonly name: string;
   readonly qkNorms: boolean;
-  /** Which projections have a bias; `true` always, a key of config.json where that says so. */
+  /** Which projections have a bias; `true`: always, a key of config.json: if that is set. */
   readonly biases: {
     readonly qkv: boolean | 'attention_bias';
     readonly out: boolean | 'attention_bias';
     readonly mlp: boolean | 'mlp_bias';
   };
-  /** Where config.json says how many tokens a layer sees: nowhere, for all layers, or for some of them. */
+  /** Which layers may have an attention window: none, all, or some of them. */
   readonly windows: 'none' | 'all' | 'some';
-  /** What keys mean that config.json leaves out, as transformers fills them in. */
+  /** Defaults of keys missing in config.json, as in transformers. */
   readonly defaults: Readonly<Record<string, number>>;
   /** Keys that its reference does not read: a file that sets one means something else. */
   readonly foreign: readonly string[];
@@ -71,7 +71,7 @@ const token = z.number().int();
 
 const fileSchema = z.object({
   hidden_size: size,
-  // A list is made of them before the weights can contradict it.
+  // Bounded, since a list of this length is allocated before the weights can contradict it.
   num_hidden_layers: size.max(10_000),
   num_attention_heads: size,
   num_key_value_heads: size.nullish(),
@@ -97,7 +97,7 @@ const fileSchema = z.object({
 });
 type File = z.infer<typeof fileSchema>;
 
-/** Keys that change what a model computes, and that the graph does not have. */
+/** Keys that change a model's output and are not supported by the graph. */
 const NOWHERE = ['quantization_config', 'use_bidirectional_attention', 'num_experts', 'num_local_experts'] as const;
 
 function parse(relative: Relative, { path, keys, outer }: ConfigFile): ModelConfig {
@@ -134,7 +134,7 @@ function parse(relative: Relative, { path, keys, outer }: ConfigFile): ModelConf
     biases: { qkv: has(qkv), out: has(out), mlp: has(mlp) },
     bosTokenId: file.bos_token_id ?? -1,
     special: new Map(
-      // Below 0 stands for none.
+      // Negative means none.
       (['eos_token_id', 'pad_token_id'] as const).map((key) => [key, [file[key] ?? []].flat().filter((id) => id >= 0)]),
     ),
   };
@@ -164,7 +164,7 @@ function attentionOfLayers(file: File, relative: Relative, unsupported: Unsuppor
     const type = listed?.[layer];
     if (type !== undefined && type !== 'full_attention' && type !== 'sliding_attention')
       unsupported('layer_types', type);
-    // Listed, or by the number of layers that see everything.
+    // As listed, or by the number of full-attention layers.
     const slides = listed ? type === 'sliding_attention' : used !== null && layer >= (file.max_window_layers ?? 0);
     if (slides && used === null) unsupported('layer_types', 'sliding_attention without use_sliding_window');
     return { window: slides ? used : null, rope };

@@ -23,7 +23,7 @@ const FAMILIES: Readonly<Record<ModelType, Family>> = {
   HookedTransformer: hookedTransformer,
 };
 
-/** Types of model that wrap a language model's configuration in `text_config`, with the type expected there. */
+/** Model types that wrap a language model's configuration in `text_config`, with the type expected there. */
 const WRAPPERS: Readonly<Record<string, ModelType>> = { gemma3: 'gemma3_text', gemma4: 'gemma4_text' };
 
 /**
@@ -31,7 +31,7 @@ const WRAPPERS: Readonly<Record<string, ModelType>> = { gemma3: 'gemma3_text', g
  *
  * @param json the file, parsed
  * @param path its path, for messages
- * @throws Refusal for another architecture, a missing key, or an unsupported setting
+ * @throws Refusal for an unknown architecture, a missing key, or an unsupported setting
  */
 export function parseModelConfig(json: unknown, path: string): ModelConfig {
   const outer = (json !== null && typeof json === 'object' ? json : {}) as Keys;

@@ -5,9 +5,9 @@ import { auxiliary, type KOptions, kFlags, kOptions, largestOfBatch } from './k-
 export type BatchTopKOptions = KOptions;
 
 /**
- * A step's share of the threshold, as SAELens's batchtopk_sae.py (6.54.12, `topk_threshold_lr`) has it. It begins at 0:
- * after t steps of one smallest activation it is 1 − 0.99^t of that, and what is saved is divided by it
- * (train/running-mean.ts).
+ * Weight of a step in the running threshold, as in SAELens's batchtopk_sae.py (6.54.12, `topk_threshold_lr`). It starts
+ * at 0: after t steps with a constant smallest activation it is 1 − 0.99^t of that, and is divided by this factor when
+ * saved (train/running-mean.ts).
  */
 export const THRESHOLD_SHARE = 0.01;
 
@@ -21,8 +21,8 @@ function form({ k, kAux, auxCoefficient }: BatchTopKOptions): SparseForm {
 }
 
 /**
- * The k · B largest of p + b_enc of a batch of B tokens, then ReLU; trained with AuxK. A token by itself has no batch: a
- * trained one fires above a threshold, the running mean of the smallest activation that a batch kept.
+ * The k · B largest of p + b_enc in a batch of B tokens, then ReLU; trained with AuxK. A single token has no batch: a
+ * trained SAE fires above a threshold, the running mean of the smallest activation kept in a batch.
  */
 export const batchtopk: Architecture<BatchTopKOptions> = {
   name: 'batchtopk',

@@ -13,22 +13,22 @@ import {
 } from '../architecture.js';
 import type { Parameters } from '../sae.js';
 
-/** Ablations; they compose, but for the pairs that `options` refuses. */
+/** Ablations; they can be combined, except for the pairs that `options` refuses. */
 const ablations = ['untied-encoder', 'no-r-mag', 'unfrozen-decoder', 'no-auxiliary', 'l1-on-f'] as const;
 type Ablation = (typeof ablations)[number];
 
 export interface GatedOptions {
-  /** Each once, in the order of `ablations`. */
+  /** Without duplicates, in the order of `ablations`. */
   readonly ablate: readonly Ablation[];
 }
 
-/** Pairs that leave one of the two nothing to change. */
+/** Pairs in which one leaves the other without effect. */
 const CONTRADICTIONS: readonly (readonly [Ablation, Ablation, string])[] = [
   ['untied-encoder', 'no-r-mag', 'an untied encoder has no r_mag'],
   ['unfrozen-decoder', 'no-auxiliary', 'without an auxiliary loss nothing of its decoder is frozen'],
 ];
 
-/** The ablations as a reader says them; another version's name stands as it is. */
+/** The ablations in words; unknown names of another version are shown unchanged. */
 const WORDS: Readonly<Record<string, string>> = {
   'untied-encoder': 'untied encoder',
   'no-r-mag': 'no r_mag',
@@ -37,7 +37,7 @@ const WORDS: Readonly<Record<string, string>> = {
   'l1-on-f': 'L1 on f',
 } satisfies Record<Ablation, string>;
 
-/** The gate, before and after its ReLU, and what comes of it. */
+/** The gate, before and after its ReLU, and the resulting f. */
 export interface Gated {
   readonly piGate: Value;
   readonly f: Value;
@@ -56,8 +56,8 @@ function tied(g: GraphBuilder, w: ParameterValues, { p }: EncoderInput): Gated {
 }
 
 /**
- * Eq. 8 of the paper, or an ablation of it. The decoder is frozen in the auxiliary term: that trains the gate, and
- * neither W_dec nor b_dec of its decode, unless this is what is ablated.
+ * Eq. 8 of the paper, or an ablation of it. The decoder is frozen in the auxiliary term, which trains the gate but
+ * neither W_dec nor the decoder's b_dec, unless this is ablated.
  */
 export function gatedLoss(
   g: GraphBuilder,
@@ -88,7 +88,7 @@ function form({ ablate }: GatedOptions): SparseForm {
   };
 }
 
-/** @throws UsageRefusal where ablations contradict each other */
+/** @throws UsageRefusal if ablations contradict each other */
 function options(flags: Readonly<Record<string, unknown>>): GatedOptions {
   const given = (flags.ablate ?? []) as readonly Ablation[];
   for (const [a, b, because] of CONTRADICTIONS) {
@@ -110,8 +110,8 @@ function magnified(W: Float32Array, r_mag: Float32Array): Float32Array {
 }
 
 /**
- * The gate opens where the magnitude begins. With b_mag = 0 it would open at a magnitude of t instead, and features
- * would start too large.
+ * Makes the gate open where the magnitude becomes positive. With b_mag = 0 it would open at a magnitude of t instead,
+ * and features would start too large.
  */
 export function gateOpening(thresholds: Float32Array): Parameters {
   const bias = thresholds.map((t) => -t);
@@ -120,7 +120,7 @@ export function gateOpening(thresholds: Float32Array): Parameters {
 
 const words = (value: unknown) => (Array.isArray(value) ? value.filter((word) => typeof word === 'string') : []);
 
-/** What --ablate made of it, in words. */
+/** Its ablations, in words. */
 export const ablated = (made: Readonly<Record<string, unknown>>) =>
   words(made.ablate).map((name) => WORDS[name] ?? name);
 
@@ -139,8 +139,8 @@ export const gated: Architecture<GatedOptions> = {
     /** W_mag = W_gate ∘ exp(r_mag), the paper's eq. 7. */
     gated_untied: ({ r_mag, W_enc, ...rest }) => ({ ...rest, W_enc, W_mag: magnified(W_enc!, r_mag!) }),
     /**
-     * Appendix E: with e = exp(r_mag), π_gate = p + b_gate > 0 where e p + b_mag > b_mag − e b_gate. Where that gap is
-     * negative the gate opens before the magnitude is positive, and ReLU decides: threshold 0.
+     * Appendix E: with e = exp(r_mag), π_gate = p + b_gate > 0 is equivalent to e p + b_mag > b_mag − e b_gate. If that
+     * gap is negative, the gate opens before the magnitude is positive, and ReLU decides: threshold 0.
      */
     jumprelu: ({ W_enc, W_dec, b_dec, b_gate, b_mag, r_mag }) => ({
       W_enc: magnified(W_enc!, r_mag!),

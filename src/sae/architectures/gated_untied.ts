@@ -2,16 +2,16 @@ import type { GraphBuilder } from '../../onnx/graph.js';
 import type { Architecture, EncoderInput, ParameterValues, Unsupported } from '../architecture.js';
 import { ablated, type Gated, type GatedOptions, gate, gated, gatedLoss, gateOpening } from './gated.js';
 
-/** Magnitudes have a matrix: eq. 6 of the paper without eq. 7. */
+/** Magnitudes have their own matrix: eq. 6 of the paper without eq. 7. */
 function untied(g: GraphBuilder, w: ParameterValues, { input, p }: EncoderInput): Gated {
   return gate(g, w, p, g.matmul(input, w.W_mag!));
 }
 
 const TWO_MATRICES: Unsupported = {
-  unsupported: 'it has one encoder matrix, and --ablate untied-encoder wants two',
+  unsupported: 'it has one encoder matrix, but --ablate untied-encoder needs two',
 };
 
-/** A gated SAE whose magnitudes have a matrix W_mag: what `--arch gated --ablate untied-encoder` trains. */
+/** A gated SAE with a separate matrix W_mag for magnitudes, trained by `--arch gated --ablate untied-encoder`. */
 export const gatedUntied: Architecture<GatedOptions> = {
   name: 'gated_untied',
   about: 'gated with --ablate untied-encoder',
@@ -21,7 +21,7 @@ export const gatedUntied: Architecture<GatedOptions> = {
   saelens: { names: ['gated_untied'] },
   look: {
     label: 'gated_untied',
-    // What --ablate untied-encoder makes has its own parameters, and so its own name in the file.
+    // The result of --ablate untied-encoder has its own parameters, and therefore its own name in files.
     family(made, _, only) {
       const ways = ablated(made);
       return [ways.includes('untied encoder') ? gated.look.label : 'gated_untied', ...ways, ...only];

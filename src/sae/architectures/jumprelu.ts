@@ -13,32 +13,34 @@ import {
   squaredDistance,
 } from '../architecture.js';
 
-/** With the quadratic penalty λ is adjusted until L0 is so near the target; more of it costs more than it brings. */
+/**
+ * With the quadratic penalty, λ is adjusted until L0 is this close to the target; a larger λ costs more than it gains.
+ */
 const NEAR_TARGET = 1.05;
 
 const penalties = ['step', 'tanh', 'quadratic'] as const;
 
 export interface JumpReluOptions {
-  /** What λ multiplies: L0, Σ tanh(tanhScale · f), or (2 / T) (L0 − T)² with T = targetL0. */
+  /** The penalty: L0, Σ tanh(tanhScale · f), or (2 / T) (L0 − T)² with T = targetL0. */
   readonly sparsityLoss: (typeof penalties)[number];
   readonly tanhScale?: number;
   readonly targetL0?: number;
-  /** ε, on activations as they are trained on. */
+  /** ε, for activations as trained on. */
   readonly bandwidth: number;
   /** Do straight-through estimators also train the encoder? */
   readonly steToEncoder: boolean;
-  /** θ at the start; USUAL where absent. */
+  /** Initial θ; USUAL if absent. */
   readonly thresholdInit?: number;
   /** Weight of Σ ReLU(θ − h) over dead features; 0: none. */
   readonly preActLoss: number;
 }
 
 /**
- * θ and c are SAELens's. Its ε of 0.05 without estimators for the encoder moves features by the learning rate of one
- * number a step, and needs a hundred times as many; docs/explanation/training.md has the measurements.
+ * θ and c are SAELens's. Its ε of 0.05 without estimators for the encoder moves a feature's threshold by one learning
+ * rate per step, and needs a hundred times as many steps; docs/explanation/training.md has the measurements.
  */
 const USUAL = { threshold: 0.01, bandwidth: 0.5, tanhScale: 4, steToEncoder: true, preActLoss: 0 } as const;
-/** λ where --l1 is not given. */
+/** λ if --l1 is not given. */
 const USUAL_L1 = { step: 0.5, tanh: 0.5, quadratic: 1 } as const;
 
 const flags = {
@@ -46,7 +48,7 @@ const flags = {
     .enum(penalties)
     .optional()
     .describe(
-      'what λ multiplies for a jumprelu SAE; step: L0 (Rajamanoharan et al. 2024b); tanh: Σ tanh(4 f) (Anthropic, January 2025); quadratic: (2 / T) (L0 − T)², T from --l0 (Gemma Scope 2) [default: step, with --l0 too]',
+      'penalty of a jumprelu SAE; step: L0 (Rajamanoharan et al. 2024b); tanh: Σ tanh(4 f) (Anthropic, January 2025); quadratic: (2 / T) (L0 − T)², T from --l0 (Gemma Scope 2) [default: step, with --l0 too]',
     ),
   bandwidth: z
     .number()
@@ -67,7 +69,7 @@ const flags = {
     .optional()
     .meta({ default: USUAL.steToEncoder })
     .describe(
-      'let the straight-through estimators of a jumprelu SAE train its encoder, too, as Anthropic does; --no-ste-to-encoder: the encoder learns from active features only (DeepMind)',
+      'let the straight-through estimators of a jumprelu SAE also train its encoder, as Anthropic does; --no-ste-to-encoder: the encoder learns from active features only (DeepMind)',
     ),
   thresholdInit: z
     .number()
@@ -85,29 +87,29 @@ const flags = {
     ),
 };
 
-/** @throws UsageRefusal where the quadratic penalty has no target, or a flag is of another penalty */
+/** @throws UsageRefusal if the quadratic penalty has no target, or a flag belongs to another penalty */
 function options(given: Readonly<Record<string, unknown>>): JumpReluOptions {
   const chosen = z.looseObject(flags).parse(given);
   const targetL0 = given.l0 as number | undefined;
   const sparsityLoss = chosen.sparsityLoss ?? 'step';
   if (sparsityLoss === 'quadratic' && targetL0 === undefined) {
     throw new UsageRefusal(
-      '--sparsity-loss quadratic needs --l0, the L0 that it leads to.',
-      'Add --l0, 64 say.',
+      '--sparsity-loss quadratic needs --l0, the L0 it aims at.',
+      'Add --l0, for example --l0 64.',
       'train/architecture-flags',
     );
   }
   if (chosen.tanhScale !== undefined && sparsityLoss !== 'tanh') {
     throw new UsageRefusal(
-      `--tanh-scale is for --sparsity-loss tanh, and the loss here is ${sparsityLoss}.`,
-      'Leave --tanh-scale out, or add --sparsity-loss tanh.',
+      `--tanh-scale requires --sparsity-loss tanh, but the loss is ${sparsityLoss}.`,
+      'Omit --tanh-scale, or add --sparsity-loss tanh.',
       'train/architecture-flags',
     );
   }
   if (chosen.thresholdInit !== undefined && (given.start === 'sparse' || given.init !== undefined)) {
     throw new UsageRefusal(
-      `--threshold-init is where θ begins with --start zero, and ${given.init === undefined ? 'a sparse start chooses where features fire' : '--init has a θ'}.`,
-      'Leave --threshold-init out, or add --start zero.',
+      `--threshold-init sets θ for --start zero, but ${given.init === undefined ? 'a sparse start sets thresholds itself' : '--init has its own θ'}.`,
+      'Omit --threshold-init, or add --start zero.',
       'train/architecture-flags',
     );
   }
@@ -142,7 +144,7 @@ function form(chosen: JumpReluOptions): SparseForm {
   };
 }
 
-/** h, 1[h > θ], and K = 1 where h is within ε/2 of θ; [tokens, d_sae]. */
+/** h, 1[h > θ], and K = 1 where |h − θ| < ε/2; [tokens, d_sae]. */
 interface Jumps {
   readonly h: Value;
   readonly open: Value;
@@ -157,8 +159,8 @@ function jumps(g: GraphBuilder, w: ParameterValues, p: Value, { bandwidth }: Jum
 }
 
 /**
- * A function of h that jumps by `height` at θ, with the estimator of the jump in place of its derivative: −(height/ε) K
- * by θ and, where it trains the encoder, its negative by h; and `slope` by h in addition.
+ * A function of h that jumps by `height` at θ, with an estimator in place of the jump's derivative: −(height/ε) K with
+ * respect to θ and, if it trains the encoder, the negative of that with respect to h, plus `slope`.
  */
 function jumping(
   g: GraphBuilder,
@@ -178,7 +180,7 @@ function jumping(
   });
 }
 
-/** λ times what is penalised, [tokens]. */
+/** λ times the penalty, [tokens]. */
 function penalty(g: GraphBuilder, f: Value, l0: Value, sparsity: Value, chosen: JumpPenalty): Value {
   if (chosen.kind === 'step') return g.mul(sparsity, l0);
   if (chosen.kind === 'tanh') {
@@ -204,7 +206,7 @@ function loss(g: GraphBuilder, w: ParameterValues, batch: LossInput, options: Ju
   };
 }
 
-/** SAELens's jumprelu: f = 1[p + b_enc > θ] ReLU(p + b_enc), with θ ≥ 0 where it is trained here. */
+/** SAELens's jumprelu: f = 1[p + b_enc > θ] ReLU(p + b_enc), with θ ≥ 0 when trained here. */
 export const jumprelu: Architecture<JumpReluOptions> = {
   name: 'jumprelu',
   about: 'Rajamanoharan et al. 2024b',
@@ -240,7 +242,7 @@ export const jumprelu: Architecture<JumpReluOptions> = {
       if (name !== 'threshold') return undefined;
       return new Float32Array(size).fill(chosen?.thresholdInit ?? USUAL.threshold);
     },
-    // θ stays as it is, and h reaches it where p reaches t.
+    // θ keeps its initial value, and h reaches it where p reaches t.
     sparseStart: { kind: 'thresholds', opening: (t) => ({ b_enc: t.map((p) => USUAL.threshold - p) }) },
     loss,
     sparse: form,

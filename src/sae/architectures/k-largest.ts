@@ -5,12 +5,12 @@ import { zerosLike } from '../../onnx/shapes.js';
 import { type LossInput, type ParameterValues, squaredDeviation, squaredDistance } from '../architecture.js';
 import type { ArchitectureName, Sizes } from '../sae.js';
 
-// What architectures share that keep the k largest pre-activations and revive dead features by AuxK.
+// Shared by architectures that keep the k largest pre-activations and revive dead features by AuxK.
 
 export interface KOptions {
-  /** Features per token: of each, at most, or on average. */
+  /** Features per token: maximum, or average. */
   readonly k: number;
-  /** Dead features of a token that reconstruct the error, at most. */
+  /** Max dead features per token that reconstruct the error. */
   readonly kAux: number;
   /** α, the weight of the auxiliary loss. */
   readonly auxCoefficient: number;
@@ -40,7 +40,7 @@ export const kFlags = {
     .describe('weight of the auxiliary loss of dead features, α; 0: none'),
 };
 
-/** @throws UsageRefusal where k is missing, or a count is larger than the dictionary */
+/** @throws UsageRefusal if k is missing, or a count exceeds the dictionary */
 export function kOptions(
   arch: ArchitectureName,
   given: Readonly<Record<string, unknown>>,
@@ -50,7 +50,7 @@ export function kOptions(
   if (k === undefined) {
     throw new UsageRefusal(
       `--arch ${arch} needs --k, the number of features per token.`,
-      'Add --k, 64 say.',
+      'Add --k, for example --k 64.',
       'train/architecture-flags',
     );
   }
@@ -69,15 +69,15 @@ export function kOptions(
   return { k, kAux: kAux ?? usual, auxCoefficient: auxCoefficient ?? USUAL_COEFFICIENT };
 }
 
-/** The `count` largest values of each token, after ReLU, where they are; the rest is zero. Ties go to the lower feature. */
+/** The `count` largest values of each token after ReLU, in place; the rest is zero. Ties go to the lower feature. */
 export function largest(g: GraphBuilder, pre: Value, count: Value): Value {
   const [values, indices] = g.ops('TopK', [pre, count], 2, { axis: -1 });
   return g.op('ScatterElements', [zerosLike(g, pre), indices!, g.relu(values!)], { axis: -1 });
 }
 
 /**
- * The k · B largest values of a batch [B, d_sae], after ReLU, where they are; the rest is zero. Ties go to the lower
- * feature, and within a feature to the lower token.
+ * The k · B largest values of a batch [B, d_sae] after ReLU, in place; the rest is zero. Ties go to the lower feature,
+ * and within a feature to the lower token.
  */
 export function largestOfBatch(g: GraphBuilder, pre: Value, k: number): Value {
   const byFeature = g.op('Transpose', [pre]);
@@ -92,11 +92,11 @@ function variance(g: GraphBuilder, v: Value): Value {
 }
 
 /**
- * AuxK, Gao et al. 2024, section A.2: the largest of the dead features reconstruct the error e, stopped, without a bias.
- * α |e − ê|², over var(e) as there, times var(y), since the main loss is not divided by var(y) here. Without a dead
- * feature, or where all errors are alike, there is none.
+ * AuxK, Gao et al. 2024, section A.2: the largest dead features reconstruct the error e (with gradients stopped),
+ * without a bias. α |e − ê|² is divided by var(e) as in the paper, and multiplied by var(y), since the main loss is not
+ * divided by var(y) here. It is 0 without dead features, or if all errors are equal.
  *
- * @returns [tokens]; undefined where α is 0
+ * @returns [tokens]; undefined if α is 0
  */
 export function auxiliary(
   g: GraphBuilder,

@@ -10,7 +10,7 @@ import { auxiliary, type KOptions, kFlags, kOptions, largestOfBatch } from './k-
 export interface MatryoshkaOptions extends KOptions {
   /** Ascending; the last is d_sae. */
   readonly prefixes: readonly number[];
-  /** Of each prefix's squared error in the loss. */
+  /** Weight of each prefix's squared error. */
   readonly prefixWeights: readonly number[];
 }
 
@@ -21,7 +21,7 @@ const flags = {
     .min(1)
     .optional()
     .describe(
-      'prefix sizes of a matryoshka SAE: its first 256, 512 and 1536 features, say, each reconstruct the target by themselves (256,512,1536); ascending, and --d-sae as the last may be left out',
+      'prefix sizes of a matryoshka SAE: with 256,512,1536 its first 256, 512 and 1536 features each reconstruct the target by themselves; ascending, --d-sae as the last may be omitted',
     ),
   prefixWeights: z
     .array(z.number().positive())
@@ -32,22 +32,22 @@ const flags = {
 
 const refused = (cause: string, remedy: string) => new UsageRefusal(cause, remedy, 'train/architecture-flags');
 
-/** @throws UsageRefusal where prefixes are missing or do not ascend to d_sae, or weights are not one for each */
+/** @throws UsageRefusal if prefixes are missing or do not ascend to d_sae, or there is not one weight per prefix */
 function options(given: Readonly<Record<string, unknown>>, sizes: Sizes): MatryoshkaOptions {
   const { dSae } = sizes;
   const chosen = kOptions('matryoshka', given, sizes);
   const { prefixes: asked, prefixWeights } = z.looseObject(flags).parse(given);
   if (asked === undefined) {
     throw refused(
-      '--arch matryoshka needs --prefixes, the widths that reconstruct by themselves.',
-      `Add --prefixes, ${Math.ceil(dSae / 4)},${Math.ceil(dSae / 2)} say.`,
+      '--arch matryoshka needs --prefixes, the prefix sizes that reconstruct the target by themselves.',
+      `Add --prefixes, for example --prefixes ${Math.ceil(dSae / 4)},${Math.ceil(dSae / 2)}.`,
     );
   }
   const falling = asked.findIndex((width, i) => i > 0 && width <= asked[i - 1]!);
   if (falling >= 0) {
     throw refused(
-      `--prefixes has ${asked[falling]} after ${asked[falling - 1]}, and must ascend.`,
-      'Give each width once, the smallest first.',
+      `--prefixes has ${asked[falling]} after ${asked[falling - 1]}, but must be ascending.`,
+      'Give each width once, smallest first.',
     );
   }
   const largest = asked.at(-1)!;
@@ -60,14 +60,14 @@ function options(given: Readonly<Record<string, unknown>>, sizes: Sizes): Matryo
   const prefixes = largest === dSae ? asked : [...asked, dSae];
   if (prefixWeights && prefixWeights.length !== prefixes.length) {
     throw refused(
-      `--prefix-weights has ${prefixWeights.length} numbers for the prefixes ${prefixes.join(', ')}.`,
+      `--prefix-weights has ${prefixWeights.length} numbers, but the prefixes are ${prefixes.join(', ')}.`,
       `Give ${prefixes.length}, one for each.`,
     );
   }
   return { ...chosen, prefixes, prefixWeights: prefixWeights ?? prefixes.map(() => 1) };
 }
 
-/** |y − ŷ|² of the first features alone, [tokens]. */
+/** |y − ŷ|² for the first features alone, [tokens]. */
 function errorOf(g: GraphBuilder, w: ParameterValues, { f, y }: Record<'f' | 'y', Value>, width: number, dSae: number) {
   const first = Float32Array.from({ length: dSae }, (_, j) => Number(j < width));
   return squaredDistance(g, decode(g, w, g.mul(f, g.table(`first_${width}`, [dSae], first))), y);
@@ -84,8 +84,8 @@ function form({ k, kAux, auxCoefficient, prefixes, prefixWeights }: MatryoshkaOp
 }
 
 /**
- * BatchTopK whose first features reconstruct the target by themselves, for each of some widths: Σ_i w_i |y − ŷ_i|² with
- * ŷ_i of the first m_i features and b_dec. One selection over all features.
+ * BatchTopK whose leading features reconstruct the target by themselves, for several prefix sizes: Σ_i w_i |y − ŷ_i|²,
+ * where ŷ_i uses the first m_i features and b_dec. A single selection over all features.
  */
 export const matryoshka: Architecture<MatryoshkaOptions> = {
   name: 'matryoshka',
@@ -110,7 +110,7 @@ export const matryoshka: Architecture<MatryoshkaOptions> = {
       const f = largestOfBatch(g, pre, chosen.k);
       const yHat = decode(g, w, f);
       const mse = squaredDistance(g, yHat, y);
-      // Of the sum, |y − ŷ|² of the whole SAE is the error, once; the rest is auxiliary.
+      // |y − ŷ|² of the complete SAE is reported as the error once; the rest of the sum is auxiliary.
       const terms = chosen.prefixes.map((width, i) => {
         const weight = chosen.prefixWeights[i]!;
         const [error, share] =

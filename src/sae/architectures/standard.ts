@@ -20,7 +20,9 @@ export const standard: Architecture<object> = {
     return (p) => Math.max(0, p + bias);
   },
   writtenAs: {
-    /** One bias decides and measures, and r_mag = 0: 1[p + b > 0] ReLU(p + b) = ReLU(p + b), to the bit. */
+    /**
+     * One bias serves for both gate and magnitude, and r_mag = 0: 1[p + b > 0] ReLU(p + b) = ReLU(p + b), bit for bit.
+     */
     gated: ({ W_enc, W_dec, b_dec, b_enc }, { dSae }) => ({
       W_enc,
       W_dec,

@@ -13,11 +13,11 @@ import type { Sizes } from '../sae.js';
 import { auxiliary, type KOptions, kFlags, kOptions, largest } from './k-largest.js';
 
 export interface TopKOptions extends KOptions {
-  /** Is there a second squared error, of the 4 k largest, with an eighth of the weight? */
+  /** Is there a second squared error, for the 4 k largest, with an eighth of the weight? */
   readonly multiTopk?: true;
 }
 
-/** Multi-TopK (Gao et al. 2024, section 4.3): how many times k, and the weight of that error. */
+/** Multi-TopK (Gao et al. 2024, section 4.3): multiple of k, and the weight of that error. */
 const MULTI = { times: 4, weight: 1 / 8 } as const;
 
 const flags = {
@@ -27,24 +27,24 @@ const flags = {
     .optional()
     .meta({ default: false })
     .describe(
-      'also let the 4 k largest features of a topk SAE reconstruct the target, with an eighth of the weight, so that the SAE works with other k, too (Gao et al. 2024); only with --engine reference',
+      'also let the 4 k largest features of a topk SAE reconstruct the target, with an eighth of the weight, so that the SAE also works with other k (Gao et al. 2024); only with --engine reference',
     ),
 };
 
-/** @throws UsageRefusal where there are not 4 k features, or a count is wrong */
+/** @throws UsageRefusal if there are fewer than 4 k features, or a count is out of range */
 function options(given: Readonly<Record<string, unknown>>, sizes: Sizes): TopKOptions {
   const chosen = kOptions('topk', given, sizes);
   if (given.multiTopk !== true) return chosen;
   if (MULTI.times * chosen.k <= sizes.dSae) return { ...chosen, multiTopk: true };
   throw new UsageRefusal(
-    `--multi-topk takes the ${MULTI.times * chosen.k} largest of a token, more than the ${sizes.dSae} features of --d-sae.`,
-    'Use a smaller --k, or leave --multi-topk out.',
+    `--multi-topk uses the ${MULTI.times * chosen.k} largest per token, more than the ${sizes.dSae} features of --d-sae.`,
+    'Use a smaller --k, or omit --multi-topk.',
     'train/architecture-flags',
   );
 }
 
 function form({ k, kAux, auxCoefficient, multiTopk }: TopKOptions): SparseForm | Unsupported {
-  if (multiTopk) return { unsupported: '--multi-topk has two reconstructions of a token, and it selects for one' };
+  if (multiTopk) return { unsupported: '--multi-topk needs two reconstructions per token, but it selects for one' };
   return {
     select: { kind: 'k-per-token', bias: 'b_enc', k },
     rule: 'relu',
@@ -59,7 +59,7 @@ const cfgSchema = z.looseObject({
 });
 const REMEDY = 'Use the cfg.json that came with the weights, or train the SAE again.';
 
-/** The k largest of p + b_enc of a token, then ReLU; trained with AuxK. */
+/** The k largest of p + b_enc per token, then ReLU; trained with AuxK. */
 export const topk: Architecture<TopKOptions> = {
   name: 'topk',
   about: 'TopK + AuxK, Gao et al. 2024',
@@ -77,7 +77,7 @@ export const topk: Architecture<TopKOptions> = {
       const { k, rescale_acts_by_decoder_norm } = checkJson(cfgSchema, cfg, path, REMEDY);
       if (k != null && k <= dSae) return { k, rescale_acts_by_decoder_norm };
       throw new Refusal(
-        `${path}: k is ${k ?? 'missing'}, where a topk SAE of ${dSae} features needs 1 to ${dSae}.`,
+        `${path}: k is ${k ?? 'missing'}; a topk SAE of ${dSae} features needs 1 to ${dSae}.`,
         REMEDY,
         'sae/wrong-k',
       );

@@ -11,17 +11,17 @@ import { parameterShape } from '../sae.js';
 import { CFG_FILE, cfgOf, saveTensors } from '../saelens.js';
 import type { DescribedSae, SaeFileNames } from './layout.js';
 
-/** Counted up when a layout is read otherwise than before. */
+/** Increment when the reading of a layout changes. */
 const VERSION = 1;
 
-const OTHER_CACHE = 'Free space, or set SAE_PIPE_CACHE to a directory that has room and may be written to.';
+const OTHER_CACHE = 'Free space, or set SAE_PIPE_CACHE to a writable directory with enough space.';
 
 /**
- * The directory in which an SAE of another layout lies as one of ours, made where it is missing: graphs read weights where
- * they lie, which these files do not allow. Its name is a hash of what it was made from, so it is made once and never
+ * The directory with a copy of a foreign-layout SAE in our layout, created if missing: graphs read weights directly
+ * from files, which these layouts do not allow. Its name is a hash of its sources, so it is created once and never
  * stale; it may be deleted at any time.
  *
- * @throws Refusal where it cannot be written, or a value cannot be read
+ * @throws Refusal if it cannot be written, or a value cannot be read
  */
 export async function asOurs(sae: DescribedSae, layout: string, files: SaeFileNames): Promise<string> {
   const metadata = { ...sae.metadata, published: { layout } };
@@ -38,7 +38,7 @@ export async function asOurs(sae: DescribedSae, layout: string, files: SaeFileNa
   });
   const size = tensors.reduce((sum, { shape }) => sum + 4 * shape.reduce((product, dim) => product * dim, 1), 0);
   await makeDirectory(directory).catch((cause: Error) => {
-    throw new Refusal(`There can be no cache of SAEs: ${cause.message}`, OTHER_CACHE, 'sae/no-cache', { cause });
+    throw new Refusal(`The SAE cache cannot be created: ${cause.message}`, OTHER_CACHE, 'sae/no-cache', { cause });
   });
   await checkFreeSpace(directory, size, OTHER_CACHE);
   await saveTensors(directory, sae, tensors, metadata);

@@ -23,7 +23,7 @@ const WRITERS: Readonly<Record<WrittenLayout, SaeWriter>> = {
   sparsify: sparsifyWriter,
 };
 
-/** Names of the files of a layout, as they are written. */
+/** File names of a layout, as written. */
 export const filesOfLayout = (as: WrittenLayout): readonly string[] => WRITERS[as].files;
 
 /** What to convert, to what, and where. */
@@ -32,10 +32,11 @@ export interface ConvertSettings extends Omit<ExportSettings, 'as'>, SaeSource {
 }
 
 /**
- * Writes any SAE that `--sae` may name in another layout, or as another architecture (export.ts), computing the same.
+ * Writes any SAE accepted by `--sae` in another layout, or as another architecture (export.ts), computing the same
+ * function.
  *
  * @returns the directory
- * @throws Refusal saying what would be lost, where the layout cannot hold it
+ * @throws Refusal describing what would be lost, if the layout cannot represent it
  */
 export async function convertSae(config: ConvertSettings, progress: Progress, stop: StopRequest): Promise<string> {
   const { as, sae: reference } = config;
@@ -56,7 +57,7 @@ export async function convertSae(config: ConvertSettings, progress: Progress, st
     const { files, unchanged } = await openSameSae(directory, 'transcoder');
     const sae = writer.fitted(await readSae(files), files.metadata, reference);
     await unchanged.check();
-    // The same command again, as a scheduler gives it after a kill, succeeds.
+    // Repeating the command, as a scheduler does after a kill, succeeds.
     if (!overwrite && (await holds(out, sae, writer))) return;
     await claimOutputDirectory(out, claim);
     await writer.write(out, sae, files.metadata);
@@ -66,7 +67,7 @@ export async function convertSae(config: ConvertSettings, progress: Progress, st
 
 const isLayout = (as: string): as is WrittenLayout => Object.hasOwn(WRITERS, as);
 
-/** Is the SAE in `out` just this one? */
+/** Is the SAE in `out` exactly this one? */
 async function holds(out: string, sae: Sae, { result }: SaeWriter): Promise<boolean> {
   try {
     const found = await findLayout(belowDirectory('/', resolve(out).slice(1)), out);

@@ -7,22 +7,22 @@ import type { Progress, StopRequest } from '../../progress/progress.js';
 import type { SaePlace } from './layout.js';
 import { type FoundSae, findLayout } from './layouts.js';
 
-/** A path of a repository of the hub. */
+/** A path in a hub repository. */
 export interface HubPlace extends Asked {
   readonly path: string;
 }
 
-/** An SAE of the hub whose files are in the cache. */
+/** A hub SAE whose files are in the cache. */
 export interface FetchedSae extends FoundSae {
   /** Paths in `files` are relative to it. */
   readonly root: string;
 }
 
 /**
- * The SAE at a place of the hub. What is in the cache is used without asking; else the files of this SAE alone are
+ * The SAE at a hub path. Cached files are used without querying the hub; otherwise only this SAE's files are
  * downloaded.
  *
- * @throws Refusal where the hub or the cache has none there
+ * @throws Refusal if the hub or the cache has none there
  */
 export async function fetchedSae(
   place: HubPlace,
@@ -39,7 +39,7 @@ export async function fetchedSae(
   }
   if (settings.offline) {
     throw new Refusal(
-      `${nameOf(place)} is not in the cache ${settings.cache}, nor is there a file of that name.`,
+      `${nameOf(place)} is not in the cache ${settings.cache}, and no file has that name.`,
       'Run once without --offline and HF_HUB_OFFLINE, or copy the cache from a machine that has the SAE.',
       'hub/not-cached',
     );
@@ -52,8 +52,8 @@ export async function fetchedSae(
   });
   if (found && root !== undefined) return { ...found, root };
   throw new Refusal(
-    `${nameOf(place)} is not an SAE of a layout that is known.`,
-    'Name the folder, or the file, of one SAE; docs/how-to/published-saes.md lists the layouts.',
+    `${nameOf(place)} is not an SAE in a supported layout.`,
+    'Give the folder, or the file, of one SAE; docs/how-to/published-saes.md lists the layouts.',
     'sae/not-an-sae',
   );
 }
@@ -61,9 +61,9 @@ export async function fetchedSae(
 /** Repository and path. */
 export const nameOf = ({ model, path }: HubPlace): string => (path === '' ? model : `${model}/${path}`);
 
-/** A place below a directory of this machine. */
+/** A location below a local directory. */
 export function belowDirectory(root: string, path: string): SaePlace {
-  // stat follows the links of which snapshots consist.
+  // stat follows links, of which snapshots consist.
   const has = async (name: string) => (await stat(join(root, name)).catch(() => undefined))?.isFile() ?? false;
   return { path, has };
 }

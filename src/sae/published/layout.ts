@@ -2,75 +2,75 @@ import { Refusal } from '../../errors/refusal.js';
 import type { ParameterName, Sae } from '../sae.js';
 import type { SaeMetadata } from '../saelens.js';
 
-/** The files of one SAE by what they are to its layout: paths relative to the place they lie in, `/` between parts. */
+/** The files of one SAE by their role in the layout: paths relative to its location, with `/` separators. */
 export type SaeFileNames = Readonly<Record<string, string>>;
 
-/** Where an SAE is looked for: below a directory of this machine, or in a repository of the hub. */
+/** Where to look for an SAE: below a local directory, or in a hub repository. */
 export interface SaePlace {
   /** Directory or file, relative to the root; '' is the root itself. */
   readonly path: string;
-  /** Is there a file of this path, relative to the root? */
+  /** Does a file with this path, relative to the root, exist? */
   has(path: string): Promise<boolean>;
 }
 
-/** An SAE that a layout has described; nothing but headers and configurations has been read. */
+/** An SAE described by its layout; only headers and configurations have been read. */
 export interface DescribedSae extends Omit<Sae, 'parameters'> {
   readonly metadata: SaeMetadata;
-  /** Values of each parameter of its architecture, float32, row-major, as `parameterShape` has them. */
+  /** Reads the values of each parameter of its architecture, float32, row-major, in the shape of `parameterShape`. */
   readonly values: Partial<Record<ParameterName, () => Promise<Float32Array>>>;
 }
 
-/** What a layout reads. */
+/** Input of a layout. */
 export interface LayoutInput {
-  /** Paths on disk, by what they are. */
+  /** Local paths, by role. */
   readonly files: SaeFileNames;
   /**
-   * Repository and path, or the path on disk: publishers put layer, model and hook into names. Resolved, `/` between
-   * parts.
+   * Repository and path, or local path: publishers encode layer, model and hook in names. Resolved, with `/`
+   * separators.
    */
   readonly name: string;
-  /** √d_in over the mean norm of the activations, where a table of releases gives it. */
+  /** √d_in divided by the mean norm of the activations, if given in a table of releases. */
   readonly scale?: number;
 }
 
-/** One way in which SAEs are published. */
+/** A layout in which SAEs are published. */
 export interface Layout {
   readonly name: string;
-  /** For docs and lists: whose it is. */
+  /** Publisher, for docs and lists. */
   readonly publisher: string;
-  /** The files of the SAE at a place; undefined where what lies there is not of this layout. */
+  /** The files of the SAE at a location; undefined if it is not in this layout. */
   find(place: SaePlace): Promise<SaeFileNames | undefined>;
   /**
    * Reads configuration and headers.
    *
-   * @returns null where the directory is one of ours as it lies there
-   * @throws Refusal where files are damaged or contradict one another, or have no exact form here
+   * @returns null if the directory already is in our layout
+   * @throws Refusal if files are damaged or contradict each other, or the SAE cannot be represented exactly
    */
   read(input: LayoutInput): Promise<DescribedSae | null>;
 }
 
-/** @throws Refusal: there is no exact form here */
+/** @throws Refusal: it cannot be represented exactly */
 export function unsupported(name: string, what: string, remedy: string): never {
   throw new Refusal(`${name}: ${what}.`, remedy, 'sae/unsupported-layout');
 }
 
-/** Last part of a path. */
+/** Last component of a path. */
 export const baseName = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 
-/** All but the last part of a path. */
+/** All but the last component of a path. */
 export const folderOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf('/')));
 
 export const joined = (...parts: readonly string[]): string => parts.filter((part) => part !== '').join('/');
 
-/** The directory of a place, be it one or the file `main` in one. */
+/** The directory of a location, which may itself be the directory, or the file `main` in it. */
 const directoryOf = (path: string, main: string): string => (baseName(path) === main ? folderOf(path) : path);
 
 /**
- * Finds files of fixed names.
+ * Finds files with fixed names.
  *
- * @param main the one that says which layout it is; the place may be this file
- * @param needed others, by what they are
- * @param optional taken where they are there
+ * @param main the file that identifies the layout; the location may be this file
+ * @param needed other required files, by role
+ * @param optional files used if present
  */
 export async function filesNamed(
   place: SaePlace,

@@ -9,7 +9,7 @@ import { qwenScope } from './layouts/qwen_scope.js';
 import { saelens } from './layouts/saelens.js';
 import { sparsify } from './layouts/sparsify.js';
 
-/** Every layout that is read. */
+/** Every supported layout. */
 export const LAYOUTS: readonly Layout[] = [
   ...[saelens, gemmaScope, gemmaScope2, dictionaryLearning, sparsify],
   ...[llamaScope, llamaScopeR1, qwenScope, circuitTracer],
@@ -17,12 +17,12 @@ export const LAYOUTS: readonly Layout[] = [
 
 const OF_ONE_LAYER = 'Choose an SAE or a transcoder of one layer.';
 
-/** What is known and has no exact form here: told by a file's name. */
+/** Known layouts that cannot be represented exactly, recognised by a file name. */
 const REFUSED: readonly (readonly [what: string, name: RegExp, remedy: string])[] = [
   ['a cross-layer transcoder', /^(W_(enc|dec)_\d+|params_layer_\d+)\.safetensors$/, OF_ONE_LAYER],
   ['a temporal SAE', /^latest_ckpt\.safetensors$/, OF_ONE_LAYER],
   [
-    'a file of PyTorch in none of the layouts that are read, as OpenAI, Goodfire and DeepSeek publish theirs',
+    'a PyTorch file in an unsupported layout, such as those of OpenAI, Goodfire and DeepSeek',
     /(?<!^ae|^layer\d+\.sae)\.(pt|pth)$/,
     'Load it with the library that wrote it, and save it as safetensors in a layout of docs/how-to/published-saes.md.',
   ],
@@ -34,10 +34,10 @@ export interface FoundSae {
 }
 
 /**
- * The layout of what lies at a place, and its files.
+ * The layout and the files at a location.
  *
- * @param name of the place, for messages
- * @throws Refusal where two layouts claim it, or it is one that has no exact form here
+ * @param name of the location, for messages
+ * @throws Refusal if two layouts match, or it cannot be represented exactly
  */
 export async function findLayout(place: SaePlace, name: string): Promise<FoundSae | undefined> {
   const found: FoundSae[] = [];
@@ -47,8 +47,8 @@ export async function findLayout(place: SaePlace, name: string): Promise<FoundSa
   }
   if (found.length > 1) {
     throw new Refusal(
-      `${name} holds SAEs of several layouts (${found.map(({ layout }) => layout.name).join(', ')}).`,
-      `Name the file of weights: ${found.map(({ files }) => baseName(files.weights!)).join(' or ')}.`,
+      `${name} contains SAEs in several layouts (${found.map(({ layout }) => layout.name).join(', ')}).`,
+      `Give the weights file: ${found.map(({ files }) => baseName(files.weights!)).join(' or ')}.`,
       'sae/several-layouts',
     );
   }
@@ -62,5 +62,5 @@ async function checkNotRefused(place: SaePlace, name: string): Promise<void> {
   for (const file of inside) if (await place.has(place.path === '' ? file : `${place.path}/${file}`)) names.push(file);
   const told = REFUSED.find(([, pattern]) => names.some((path) => pattern.test(baseName(path))));
   if (!told) return;
-  throw new Refusal(`${name} is ${told[0]}, which has no exact form here.`, told[2], 'sae/unsupported-layout');
+  throw new Refusal(`${name} is ${told[0]}, which cannot be represented exactly.`, told[2], 'sae/unsupported-layout');
 }

@@ -12,31 +12,31 @@ import type { SaeSource } from './open.js';
 import { saeReference } from './reference.js';
 import { isRelease, saesOfRelease } from './releases.js';
 
-/** An SAE as far as names, configurations and headers tell; no weights are read or downloaded. */
+/** An SAE as described by names, configurations and headers; no weights are read or downloaded. */
 export interface ListedSae {
-  /** What `--sae` takes. */
+  /** A reference for `--sae`. */
   readonly sae: string;
   readonly layout: string | null;
   readonly architecture: string | null;
   readonly d_in: number | null;
   readonly d_sae: number | null;
   readonly hook: string | null;
-  /** As its publisher says. */
+  /** According to its publisher. */
   readonly l0: number | null;
 }
 
 const UNKNOWN = { layout: null, architecture: null, d_in: null, d_sae: null, hook: null, l0: null };
 
-/** Of a directory here: how deep it is searched, and how many entries it may have. */
+/** For a local directory: max depth of the search, and max number of entries. */
 const [MOST_LEVELS, MOST_ENTRIES] = [8, 100_000];
 
-/** A file that is an SAE by itself; others lie in a folder each. */
+/** A file that is an SAE by itself; other SAEs have a folder each. */
 const ALONE = /^(layer\d+\.sae\.pt|layer_\d+\.safetensors)$/;
 
 /**
- * The SAEs in a directory, in a repository of the hub or a folder of it, or in a release of SAELens's list.
+ * The SAEs in a directory, in a hub repository or a folder of it, or in a release of SAELens's list.
  *
- * @throws Refusal where there is no such place
+ * @throws Refusal if there is no such place
  */
 export async function listSaes(
   where: string,
@@ -54,7 +54,7 @@ export async function listSaes(
   const settings = source.settings ?? (await hubSettings(process.env, source.offline));
   if (settings.offline) {
     throw new Refusal(
-      `${where} is on the hub, which --offline and HF_HUB_OFFLINE leave unasked.`,
+      `${where} is on the hub, which --offline or HF_HUB_OFFLINE disables.`,
       'Run it without them; a directory or a release is listed offline.',
       'hub/not-cached',
     );
@@ -73,13 +73,13 @@ export async function listSaes(
   }));
 }
 
-/** L0 where the publisher has it in the name of the folder. */
+/** L0, if it is part of the folder's name. */
 function toldL0(path: string): number | null {
   const l0 = /average_l0_(\d+)/.exec(path)?.[1] ?? /-L0_(\d+)/.exec(path)?.[1];
   return l0 === undefined ? null : Number(l0);
 }
 
-/** Places that hold an SAE, in order; undefined where its layout has no exact form here. */
+/** Locations that contain an SAE, in order; undefined if its layout cannot be represented exactly. */
 async function placesAmong(
   names: Iterable<string>,
   has: (name: string) => Promise<boolean>,
@@ -126,13 +126,13 @@ async function walk(root: string, path: string, level: number, names: string[], 
     if (names.length <= MOST_ENTRIES) continue;
     throw new Refusal(
       `${root} has more than ${MOST_ENTRIES} files.`,
-      'Name a directory further down.',
+      'Give a directory further down.',
       'sae/not-an-sae',
     );
   }
 }
 
-/** What configuration and headers say; only the layout where they are damaged. */
+/** Information in configuration and headers; only the layout if they are damaged. */
 async function described(root: string, { layout, files }: FoundSae): Promise<Partial<ListedSae>> {
   const paths = Object.fromEntries(Object.entries(files).map(([role, path]) => [role, join(root, path)]));
   try {
@@ -151,7 +151,7 @@ async function described(root: string, { layout, files }: FoundSae): Promise<Par
 
 const COLUMNS = ['sae', 'layout', 'architecture', 'd_in', 'd_sae', 'hook', 'l0'] as const;
 
-/** A table; columns of which nothing is known are left out. */
+/** A table without empty columns. */
 export function listingTable(saes: readonly ListedSae[]): string {
   const columns = COLUMNS.filter((key) => key === 'sae' || saes.some((sae) => sae[key] !== null));
   const rows = [columns.map(String), ...saes.map((sae) => columns.map((key) => String(sae[key] ?? '-')))];

@@ -10,26 +10,26 @@ import type { SaeFileNames } from './layout.js';
 import { type FoundSae, findLayout, LAYOUTS } from './layouts.js';
 import { type SaeReference, saeReference } from './reference.js';
 
-/** Whether the hub may be asked, and what it is; of the environment where absent. */
+/** Whether the hub may be queried, and its settings; from the environment if absent. */
 export interface SaeSource {
   readonly offline: boolean;
   readonly settings?: HubSettings;
 }
 
-/** An SAE whose files are on this machine. */
+/** An SAE whose files are local. */
 interface SaeHere extends FoundSae {
-  /** `files` with paths of this machine. */
+  /** `files` with local paths. */
   readonly paths: SaeFileNames;
-  /** Repository and path, or path. */
+  /** Repository and path, or local path. */
   readonly name: string;
   readonly scale?: number;
 }
 
 /**
- * The directory of what `--sae` names, as cfg.json and sae_weights.safetensors: itself where it is one of those, else a
- * copy in the cache (cache.ts). Of the hub, only the files of that SAE are downloaded.
+ * The directory of `--sae` with cfg.json and sae_weights.safetensors: itself if it has these, otherwise a converted
+ * copy in the cache (cache.ts). From the hub, only the files of that SAE are downloaded.
  *
- * @throws Refusal where there is no such SAE, or it has no exact form here
+ * @throws Refusal if there is no such SAE, or it cannot be represented exactly
  */
 export async function saeDirectory(
   reference: string,
@@ -38,19 +38,19 @@ export async function saeDirectory(
   stop: StopRequest,
 ): Promise<string> {
   const where = await saeReference(reference);
-  // One of ours that lacks its weights, or is damaged, is refused by its own reader.
+  // One of ours that is damaged or lacks its weights is refused by its own reader.
   if (where.kind === 'local' && (await isOurs(where.path))) return reference;
   const found = await foundSae(where, reference, source, progress, stop);
   const { layout, paths, name, scale } = found;
   const sae = await layout.read({ files: paths, name, scale });
-  // What is named by the path as it was given reads better in messages.
+  // In messages, a path as given is easier to read.
   if (sae === null) return where.kind === 'local' ? directoryOf(reference) : dirname(paths.config!);
   const directory = await asOurs(sae, layout.name, paths);
-  progress.say(`${reference} is in the layout of ${layout.publisher}; read as ${directory}.`);
+  progress.say(`${reference} is in the layout of ${layout.publisher}; converted to ${directory}.`);
   return directory;
 }
 
-/** Of several, by their references, in their order. */
+/** The same for several, by reference, in their order. */
 export async function saeDirectories(
   references: readonly string[],
   source: SaeSource,
@@ -94,13 +94,13 @@ async function notAnSae(reference: string, path: string): Promise<Refusal> {
   const directory = (await stat(path)).isDirectory();
   const what = directory ? `is not an SAE directory (it has no ${CFG_FILE})` : 'is not an SAE';
   return new Refusal(
-    `${reference} ${what}, nor of a layout that is known (${LAYOUTS.map(({ name }) => name).join(', ')}).`,
-    'Name a directory that `sae-pipe train` finished, or the folder or file of a published SAE.',
+    `${reference} ${what}, nor in a supported layout (${LAYOUTS.map(({ name }) => name).join(', ')}).`,
+    'Give a directory that `sae-pipe train` finished, or the folder or file of a published SAE.',
     'sae/not-an-sae',
   );
 }
 
-/** A directory with a cfg.json that is not of sparsify. */
+/** A directory with a cfg.json that is not sparsify's. */
 async function isOurs(path: string): Promise<boolean> {
   const has = belowDirectory('/', path).has;
   const [cfg, weights, other] = [CFG_FILE, WEIGHTS_FILE, 'sae.safetensors'].map((name) => has(join(path, name)));

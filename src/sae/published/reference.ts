@@ -5,11 +5,11 @@ import { Refusal } from '../../errors/refusal.js';
 import { checkRevision, isModelId } from '../../hub/cache.js';
 import { type Release, releaseNamed } from './releases.js';
 
-/** What `--sae` may name. */
+/** Possible values of `--sae`. */
 export type SaeReference =
-  /** A directory or a file of this machine; absolute. */
+  /** A local directory or file; absolute. */
   | { readonly kind: 'local'; readonly path: string }
-  /** `owner/repo[@revision][/path]`, and what a table of releases adds. */
+  /** `owner/repo[@revision][/path]`, and additions from a table of releases. */
   | {
       readonly kind: 'hub';
       readonly repository: string;
@@ -20,13 +20,13 @@ export type SaeReference =
 
 const DEFAULT_REVISION = 'main';
 
-/** Says that the hub is meant, where a directory of the owner's name is here. */
+/** Notes that the hub was assumed, if a local directory has the owner's name. */
 const HUB = 'hf://';
 
 /**
- * What a reference names: whatever exists here comes first, then `release:id`, then the hub.
+ * Resolves a reference: existing local files come first, then `release:id`, then the hub.
  *
- * @throws Refusal where it can be none of them
+ * @throws Refusal if it cannot be any of them
  */
 export async function saeReference(reference: string): Promise<SaeReference> {
   if (reference.startsWith(HUB)) return hubReference(reference.slice(HUB.length), reference);
@@ -35,7 +35,7 @@ export async function saeReference(reference: string): Promise<SaeReference> {
   const release = /^([\w.-]+):(.+)$/.exec(reference);
   if (release) return ofRelease(await releaseNamed(release[1]!, release[2]!));
   const [owner = ''] = reference.split('/');
-  // A path below a directory that exists is a path, mistyped.
+  // A path below an existing directory is a mistyped path.
   const local = /^([./~]|$)/.test(owner) || (await isThere(resolve(owner)));
   if (local || !reference.includes('/')) throw await nothingThere(reference);
   return hubReference(reference, reference);
@@ -55,12 +55,12 @@ function hubReference(text: string, reference: string): SaeReference {
   const [owner = '', named = '', ...parts] = text.replace(/\/+$/, '').split('/');
   const at = named.indexOf('@');
   const repository = `${owner}/${at < 0 ? named : named.slice(0, at)}`;
-  // A revision may have slashes, refs/pr/1, which are written %2F here.
+  // A revision may contain slashes, refs/pr/1, which are written %2F here.
   const revision = at < 0 ? DEFAULT_REVISION : named.slice(at + 1).replaceAll(/%2f/gi, '/');
   if (!isModelId(repository) || parts.some((part) => !/^(?!\.{1,2}$)[^\p{Cc}\\?#]+$/u.test(part))) {
     throw new Refusal(
-      `${reference} is neither an SAE here nor OWNER/REPO[@REVISION]/PATH of the hub.`,
-      'Check the path; an SAE of the hub is named like google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71.',
+      `${reference} is neither a local SAE nor OWNER/REPO[@REVISION]/PATH on the hub.`,
+      'Check the path; hub SAEs are written like google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71.',
       'sae/not-an-sae',
     );
   }
@@ -71,8 +71,8 @@ function hubReference(text: string, reference: string): SaeReference {
 async function nothingThere(reference: string): Promise<Refusal> {
   const near = await nearPath(reference);
   return new Refusal(
-    `${reference} is not an SAE directory: there is nothing of that name.`,
-    `${near === undefined ? '' : `Did you mean ${near}? `}Name a directory that \`sae-pipe train\` finished, a published SAE's, OWNER/REPO/PATH of the hub, or RELEASE:ID.`,
+    `${reference} is not an SAE directory: it does not exist.`,
+    `${near === undefined ? '' : `Did you mean ${near}? `}Give a directory that \`sae-pipe train\` finished, a published SAE's, OWNER/REPO/PATH on the hub, or RELEASE:ID.`,
     'sae/not-an-sae',
   );
 }

@@ -9,14 +9,14 @@ type Values = () => Promise<Float32Array>;
 
 const AGAIN = 'Download the SAE again; its files must be of one SAE.';
 
-/** The tensors of a file of weights, asked for by name and shape. */
+/** The tensors of a weights file, accessed by name and shape. */
 export class Tensors {
   private constructor(
     readonly path: string,
     private readonly found: ReadonlyMap<string, PthTensor>,
   ) {}
 
-  /** @throws Refusal where the file is missing or damaged */
+  /** @throws Refusal if the file is missing or damaged */
   static async open(path: string): Promise<Tensors> {
     if (path.endsWith('.npz')) return new Tensors(path, await readNpzTensors(path));
     if (path.endsWith('.safetensors')) return new Tensors(path, (await readSafetensorsHeader(path)).tensors);
@@ -27,7 +27,7 @@ export class Tensors {
     return this.found.has(name);
   }
 
-  /** The first of several spellings that is there; the first of all where none is. */
+  /** The first of several spellings that exists; the first of all if none does. */
   spelling(...names: readonly string[]): string {
     return names.find((name) => this.has(name)) ?? names[0]!;
   }
@@ -37,20 +37,20 @@ export class Tensors {
     return [...this.found.keys()];
   }
 
-  /** @throws Refusal where it is missing */
+  /** @throws Refusal if it is missing */
   shape(name: string): readonly number[] {
     return this.of(name).shape;
   }
 
-  /** Both sides of a matrix. @throws Refusal where it is missing or no matrix */
+  /** Rows and columns of a matrix. @throws Refusal if it is missing or not a matrix */
   matrix(name: string): readonly [rows: number, columns: number] {
     const { shape } = this.of(name);
     const [rows, columns] = shape;
     if (shape.length === 2 && rows! > 0 && columns! > 0) return [rows!, columns!];
-    throw this.wrongShape(name, shape, 'a matrix belongs there');
+    throw this.wrongShape(name, shape, 'a matrix is required');
   }
 
-  /** Values [shape], row-major. @throws Refusal where it is missing or has another shape or type */
+  /** Values [shape], row-major. @throws Refusal if it is missing or has another shape or type */
   values(name: string, ...shape: readonly number[]): Values {
     const tensor = this.checked(name, shape);
     return async () => {
@@ -59,7 +59,7 @@ export class Tensors {
     };
   }
 
-  /** Values of the transpose [columns, rows] of a matrix that is stored [rows, columns]. */
+  /** Values of the transpose [columns, rows] of a matrix stored as [rows, columns]. */
   transposed(name: string, rows: number, columns: number): Values {
     const tensor = this.checked(name, [rows, columns]);
     return async () => {
@@ -68,7 +68,7 @@ export class Tensors {
     };
   }
 
-  /** One number per feature, which may be stored as one for all. */
+  /** One number per feature; may be stored as one for all. */
   perFeature(name: string, features: number): Values {
     const { shape } = this.of(name);
     if (shape.length === 1 && shape[0] === features && features > 1) return this.values(name, features);
@@ -76,7 +76,7 @@ export class Tensors {
     return async () => new Float32Array(features).fill((await one())[0]!);
   }
 
-  /** Integers of a small tensor. @throws Refusal where it is missing, large, or of another type */
+  /** Integers of a small tensor. @throws Refusal if it is missing, large, or of another type */
   async integers(name: string): Promise<number[]> {
     const tensor = this.of(name);
     const { dtype, length } = tensor;
@@ -96,12 +96,12 @@ export class Tensors {
   private checked(name: string, shape: readonly number[]): PthTensor {
     const tensor = this.of(name);
     if (tensor.shape.join() !== shape.join()) {
-      throw this.wrongShape(name, tensor.shape, `[${shape.join(', ')}] belongs there`);
+      throw this.wrongShape(name, tensor.shape, `[${shape.join(', ')}] is required`);
     }
     if (!isWeightDType(tensor.dtype) && tensor.dtype !== 'F64') {
       throw new Refusal(
         `${this.path}: ${name} is ${tensor.dtype}; supported are F64, F32, F16 and BF16.`,
-        'Save the SAE in one of these.',
+        'Save the SAE in one of these types.',
         'sae/wrong-dtype',
       );
     }
@@ -110,14 +110,14 @@ export class Tensors {
 
   private wrongShape(name: string, shape: readonly number[], wanted: string): Refusal {
     return new Refusal(
-      `${this.path}: ${name} has shape [${shape.join(', ')}] where ${wanted}.`,
+      `${this.path}: ${name} has shape [${shape.join(', ')}], but ${wanted}.`,
       AGAIN,
       'sae/wrong-shape',
     );
   }
 }
 
-/** Entries of a matrix stored together, so that neither side of a transposition leaves the caches. */
+/** Block size for storing a matrix, so that both sides of a transposition stay in the cache. */
 const BLOCK = 32;
 
 /** The transpose of W [rows, columns], row-major. */
@@ -133,7 +133,7 @@ export function transposed(W: Float32Array, rows: number, columns: number): Floa
   return T;
 }
 
-/** Values times a factor. */
+/** Multiplies values by a factor. */
 export const scaled =
   (values: Values, factor: number): Values =>
   async () =>
@@ -146,9 +146,9 @@ export const exponential =
     (await values()).map(Math.exp);
 
 /**
- * Folds a factor on the activations, x s in and x̂ / s out, into the parameters of an SAE that was trained so; f stays.
+ * Folds a factor on the activations (x s in, x̂ / s out) into the parameters of an SAE trained with it; f is unchanged.
  *
- * @param parameters those of the SAE, which it changes: matrices that x meets, the decoder and b_dec
+ * @param parameters of the SAE; the encoder matrices, the decoder and b_dec are changed
  */
 export function foldScale<T extends Partial<Record<string, Values>>>(parameters: T, s: number): T {
   const folded: Record<string, Values | undefined> = { ...parameters };

@@ -1,3 +1,3 @@
-/** Layouts that SAEs are written in (convert-to.ts): the choices of --as. */
+/** Layouts that SAEs can be written in (convert-to.ts): the choices of --as. */
 export const writtenLayouts = ['saelens', 'gemma-scope', 'dictionary-learning', 'sparsify'] as const;
 export type WrittenLayout = (typeof writtenLayouts)[number];

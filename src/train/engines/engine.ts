@@ -14,9 +14,9 @@ export interface Factors {
 /** What stays the same over all steps of a run. */
 export interface EngineSettings {
   readonly architecture: ArchitectureName;
-  /** Its own settings, as its descriptor's `options` gives them; those of no flags where absent. */
+  /** Its own settings, as its descriptor's `options` gives them; those of no flags if absent. */
   readonly options?: unknown;
-  /** Parameters that are trained, all where absent; the others keep their bits, W_dec the norms of its rows. */
+  /** Parameters that are trained, all if absent; the others keep their bits, W_dec the norms of its rows. */
   readonly trained?: readonly ParameterName[];
   readonly dIn: number;
   /** Width of the target, where that is not the input: batches then have y. */
@@ -32,7 +32,7 @@ export interface EngineSettings {
   readonly scale: number;
   /** Factor on the target, √d_out / mean |y|, or 1; with dOut alone. */
   readonly scaleOut?: number;
-  /** On each dimension of the input before the scale, and of the target, numbers of float32; 1 where absent. */
+  /** On each dimension of the input before the scale, and of the target, numbers of float32; 1 if absent. */
   readonly factors?: Factors;
   readonly beta1: number;
   readonly beta2: number;
@@ -42,7 +42,7 @@ export interface EngineSettings {
   readonly deadWindow: number;
   readonly device?: string;
   readonly threads?: number;
-  /** Of the CUDA engine's encoder product; sums are float32. tf32 where absent. */
+  /** Of the CUDA engine's encoder product; sums are float32. tf32 if absent. */
   readonly precision?: (typeof enginePrecisions)[number];
 }
 
@@ -69,7 +69,7 @@ export interface StepSettings {
 export interface StepMetrics {
   /** mean_b |y − ŷ|² */
   readonly mse: number;
-  /** λ · mean_b of what is penalised; 0 where nothing is */
+  /** λ · mean_b of what is penalised; 0 if nothing is */
   readonly l1: number;
   /** mean_b of the auxiliary loss; 0 without */
   readonly aux: number;
@@ -107,7 +107,7 @@ export interface Engine {
   /** The SAE of scaled activations. */
   sae(): Promise<Sae>;
   /**
-   * The loss that trains, of single inputs under the SAE as it stands, [rows]; absent where the engine has no faster way
+   * The loss that trains, of single inputs under the SAE as it stands, [rows]; absent if the engine has no faster way
    * than a plain graph.
    *
    * @param l1 λ
@@ -120,7 +120,7 @@ export interface Engine {
    * memory are kept: whoever changes a state again and again, as resampling does, costs no more than its copies.
    *
    * @param state whole
-   * @throws Error where an array is missing or of another size; nothing has changed then
+   * @throws Error if an array is missing or of another size; nothing has changed then
    */
   load(state: TrainerState): Promise<void>;
   close(): Promise<void>;

@@ -24,7 +24,7 @@ export interface EngineChoice {
 /** What of a run decides whether an engine can train it. */
 type Trained = Parameters<typeof optionsOf>[0] & Pick<EngineSettings, 'clipGradNorm'>;
 
-/** Why an engine cannot train it; undefined where it can. */
+/** Why an engine cannot train it; undefined if it can. */
 function reasonAgainst(engine: 'sparse' | 'cuda', settings: Trained): string | undefined {
   const form = trainingOf(settings.architecture)[engine](optionsOf(settings));
   if (isUnsupported(form)) return form.unsupported;
@@ -38,7 +38,7 @@ function reasonAgainst(engine: 'sparse' | 'cuda', settings: Trained): string | u
  * cuda.
  *
  * @param settings of the run; absent where any engine can train it
- * @throws UsageRefusal where flags contradict each other, or cuda is asked for without --experimental
+ * @throws UsageRefusal if flags contradict each other, or cuda is requested without --experimental
  */
 export function chooseEngine(choice: EngineChoice, settings?: Trained): EngineName {
   const { engine, device, enginePrecision } = choice;

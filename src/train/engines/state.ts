@@ -13,7 +13,7 @@ export function optionsOf(settings: Trained): unknown {
 /**
  * The loss step in terms of an engine's primitives.
  *
- * @throws Error where the engine cannot train it; chooseEngine has refused that before
+ * @throws Error if the engine cannot train it; chooseEngine has refused that before
  */
 export function formOf(engine: 'sparse' | 'cuda', settings: Trained): SparseForm {
   const form = trainingOf(settings.architecture)[engine](optionsOf(settings));
@@ -55,7 +55,7 @@ export function stateShapes(settings: EngineSettings): Map<string, readonly numb
   return shapes;
 }
 
-/** @throws Error where an array has another size than the settings say, or is missing from a state that is whole */
+/** @throws Error if an array has another size than the settings say, or is missing from a state that is whole */
 export function checkSizes(state: TrainerState, settings: EngineSettings, what: 'start' | 'whole'): void {
   for (const [name, shape] of stateShapes(settings)) {
     const found = state.get(name)?.length;

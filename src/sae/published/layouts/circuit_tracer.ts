@@ -23,7 +23,7 @@ const config = z.looseObject({
   feature_output_hook: z.string(),
 });
 
-/** @throws Refusal where it is not YAML, or says something else than hooks */
+/** @throws Refusal if it is not YAML, or contains anything but hooks */
 async function readYaml(path: string): Promise<z.output<typeof config>> {
   const text = (await readTextFile(path, AGAIN, 2 ** 20)) ?? '';
   let value: unknown;
@@ -35,7 +35,7 @@ async function readYaml(path: string): Promise<z.output<typeof config>> {
   return checkJson(config, value, path, AGAIN);
 }
 
-/** TransformerLens's name for the same value, where its own is not computed here. */
+/** TransformerLens's name for the same value, if circuit-tracer's is not available here. */
 const SAME: Readonly<Record<string, string>> = { hook_mlp_in: 'hook_resid_mid' };
 
 async function read({ files }: LayoutInput): Promise<DescribedSae> {
@@ -58,11 +58,7 @@ async function read({ files }: LayoutInput): Promise<DescribedSae> {
   if (other !== undefined) unsupported(path, `it has ${other}, which circuit-tracer does not read`, AGAIN);
   const threshold = jumps ? tensors.perFeature('activation_function.threshold', dSae) : undefined;
   if (threshold && (await threshold()).some((value) => value < 0)) {
-    unsupported(
-      path,
-      'a threshold is below 0, where circuit-tracer lets negative activations through',
-      'Choose others.',
-    );
+    unsupported(path, 'a threshold is negative, so that circuit-tracer passes negative activations', 'Choose others.');
   }
   const layer = FILE.exec(baseName(path))![1];
   const at = (site: string | undefined) => (site === undefined ? undefined : `blocks.${layer}.${SAME[site] ?? site}`);
@@ -89,7 +85,7 @@ async function read({ files }: LayoutInput): Promise<DescribedSae> {
   };
 }
 
-/** Transcoders as circuit-tracer loads them: layer_N.safetensors, and a config.yaml for all layers. */
+/** Transcoders as loaded by circuit-tracer: layer_N.safetensors, and one config.yaml for all layers. */
 export const circuitTracer: Layout = {
   name: 'circuit-tracer',
   publisher: 'circuit-tracer transcoders',

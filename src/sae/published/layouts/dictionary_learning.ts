@@ -18,10 +18,10 @@ const config = z.looseObject({
 });
 type Said = z.output<typeof config>;
 
-/** How a class of the library names and computes. */
+/** Parameter names and architecture of one of the library's classes. */
 interface DictClass {
   readonly architecture: ArchitectureName;
-  /** By our names. A matrix that is stored as [out, in] has its name in `turned`. */
+  /** By our names. A matrix stored as [out, in] is listed in `turned`. */
   readonly names: Partial<Record<ParameterName, string>>;
   readonly turned: boolean;
   readonly subtracts: boolean;
@@ -29,7 +29,7 @@ interface DictClass {
 
 const LINEAR = { W_enc: 'encoder.weight', W_dec: 'decoder.weight' };
 const PLAIN_NAMES = { W_enc: 'W_enc', W_dec: 'W_dec', b_enc: 'b_enc', b_dec: 'b_dec' };
-/** Its threshold, one for all features, takes the place of the batch. */
+/** Its threshold, one for all features, replaces the selection over a batch. */
 const BATCH_TOPK: DictClass = {
   architecture: 'jumprelu',
   names: { ...LINEAR, b_enc: 'encoder.bias', b_dec: 'b_dec', threshold: 'threshold' },
@@ -89,7 +89,11 @@ async function read({ files }: LayoutInput): Promise<DescribedSae> {
     );
   }
   if (buffer?.io === 'in_and_out') {
-    unsupported(files.config!, 'it reads one activation and writes another (buffer.io)', 'Choose an SAE of one hook.');
+    unsupported(
+      files.config!,
+      'it reads one activation and reconstructs another (buffer.io)',
+      'Choose an SAE of one hook.',
+    );
   }
   const { architecture, names, turned, subtracts } = CLASSES[dict_class]!;
   const tensors = await Tensors.open(files.weights!);
@@ -125,16 +129,16 @@ async function read({ files }: LayoutInput): Promise<DescribedSae> {
   };
 }
 
-/** k of a TopK SAE, which both files may say. */
+/** k of a TopK SAE, which may be in both files. */
 async function kOf(tensors: Tensors, trainer: Said['trainer'], dSae: number, path: string): Promise<number> {
   const stored = tensors.has('k') ? (await tensors.integers('k'))[0] : undefined;
   const k = stored ?? trainer.k ?? 0;
   checkAgrees(path, 'k', trainer.k ?? undefined, k);
   if (k >= 1 && k <= dSae) return k;
-  return unsupported(path, `k is ${k || 'missing'} of ${dSae} features`, 'Download the SAE again.');
+  return unsupported(path, `k is ${k || 'missing'}, with ${dSae} features`, 'Download the SAE again.');
 }
 
-/** Only that of the residual stream is certain: what a module of attention or the MLP gives depends on the model. */
+/** Only the residual stream is unambiguous: the output of an attention or MLP module depends on the model. */
 function hookOf({ layer, submodule_name }: Said['trainer']): string | undefined {
   if (layer == null) return undefined;
   const plain = submodule_name == null || /^resid_post(_layer_\d+)?$/.test(submodule_name);

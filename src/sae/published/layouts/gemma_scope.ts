@@ -2,10 +2,10 @@ import { ARCHITECTURES } from '../../registry.js';
 import { type DescribedSae, filesNamed, type Layout, type LayoutInput, unsupported } from '../layout.js';
 import { scaled, Tensors } from '../tensors.js';
 
-/** google/gemma-scope-2b-pt-res: size, base or instruction-tuned, what it reads. */
+/** google/gemma-scope-2b-pt-res: size, base or instruction-tuned, site. */
 const REPOSITORY = /gemma-scope-(2b|9b|27b)-(pt|it)-(res|mlp|att|transcoders)(?=\/|$)/;
 
-/** What repository and folder say; nothing where they have been renamed. */
+/** Information in repository and folder names; none if they have been renamed. */
 function facts(name: string) {
   const [, size, tuned, kind] = REPOSITORY.exec(name) ?? [];
   const layer = /(?:^|\/)layer_(\d+)(?=\/|$)/.exec(name)?.[1];
@@ -40,7 +40,7 @@ async function read({ files, name }: LayoutInput): Promise<DescribedSae> {
     hook_name_out: undefined,
     ...facts(name),
   };
-  // Its embeddings are those before Gemma multiplies them by √d; hook_embed is after.
+  // Its embeddings are taken before Gemma multiplies them by √d; hook_embed is after.
   const scale = embedding ? Math.sqrt(dIn) : 1;
   return {
     architecture: ARCHITECTURES.jumprelu.name,

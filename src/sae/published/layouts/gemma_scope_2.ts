@@ -12,7 +12,7 @@ const config = z.looseObject({
   affine_connection: z.boolean().nullish(),
 });
 
-/** What the folder says where there is no config.json: resid_post_all/layer_3_width_16k_l0_small. */
+/** Information in the folder name if there is no config.json: resid_post_all/layer_3_width_16k_l0_small. */
 const FOLDER = /(?:^|\/)(resid_post|attn_out|mlp_out|transcoder)(?:_all)?\/layer_(\d+)_/;
 const HOOKS: Readonly<Record<string, readonly [input: string, output?: string]>> = {
   resid_post: ['hook_resid_post'],
@@ -24,16 +24,17 @@ const REPOSITORY = /gemma-scope-2-([^/]+)/;
 const NAMES = ['w_enc', 'w_dec', 'b_enc', 'b_dec', 'threshold', 'affine_skip_connection'];
 const LATER = 'Choose an SAE or a transcoder of one layer.';
 
-/** Hooks and model, as configuration or folder say. */
+/** Hooks and model, from configuration or folder name. */
 function hooksOf(said: z.output<typeof config> | undefined, name: string, path: string) {
   const [, kind, layer] = FOLDER.exec(name) ?? [];
   const [input, output] = kind === undefined ? [] : HOOKS[kind]!.map((site) => `blocks.${layer}.${site}`);
   const named = (module: string | null | undefined, folder: string | undefined) => {
     if (module == null) return folder;
     const hook = hookOfModule(module);
-    if (hook === undefined) unsupported(path, `it reads or writes ${module}, which is not a hook point here`, LATER);
+    if (hook === undefined)
+      unsupported(path, `it reads or writes ${module}, which is not a supported hook point`, LATER);
     if (folder !== undefined && folder !== hook) {
-      unsupported(path, `config.json names ${module}, and its folder says ${folder}`, 'Download the SAE again.');
+      unsupported(path, `config.json names ${module}, but its folder ${folder}`, 'Download the SAE again.');
     }
     return hook;
   };
@@ -41,7 +42,7 @@ function hooksOf(said: z.output<typeof config> | undefined, name: string, path: 
   return {
     hook_name: named(said?.hf_hook_point_in, input),
     hook_name_out: named(said?.hf_hook_point_out, output),
-    // The hub has the smallest base model without -pt.
+    // On the hub, the smallest base model has no -pt suffix.
     model_name: model && `google/${model.replace(/^google\//, '').replace('-v3', '-3')}`.replace(/(270m)-pt$/, '$1'),
   };
 }
@@ -63,9 +64,9 @@ async function read({ files, name }: LayoutInput): Promise<DescribedSae> {
   const skip = tensors.has('affine_skip_connection');
   const transcoder = hooks.hook_name_out !== undefined;
   if ((said?.affine_connection ?? skip) !== skip) {
-    unsupported(path, `affine_connection is ${said?.affine_connection}, and the weights say otherwise`, AGAIN);
+    unsupported(path, `affine_connection is ${said?.affine_connection}, but the weights disagree`, AGAIN);
   }
-  if (skip && !transcoder) unsupported(path, 'it has a skip connection, and nothing says what it writes', AGAIN);
+  if (skip && !transcoder) unsupported(path, 'it has a skip connection, but its output hook is not given', AGAIN);
   return {
     architecture: 'jumprelu',
     ...(transcoder && { transcoder: true as const }),

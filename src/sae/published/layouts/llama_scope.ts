@@ -27,10 +27,10 @@ const ABOUT = { context_size: 1024, prepend_bos: true } as const;
 const OF_ONE_HOOK = 'Choose an SAE that reconstructs the hook it reads.';
 
 function checkOneHook(path: string, { hook_point_in: from, hook_point_out: to }: z.output<typeof distilled>): void {
-  if (to != null && to !== from) unsupported(path, `it reads ${from} and writes ${to}`, OF_ONE_HOOK);
+  if (to != null && to !== from) unsupported(path, `it reads ${from} and reconstructs ${to}`, OF_ONE_HOOK);
 }
 
-/** Matrices and biases, as torch.nn.Linear stores them. */
+/** Matrices and biases, in torch.nn.Linear's storage format. */
 function linear(tensors: Tensors, dIn: number, dSae: number): DescribedSae['values'] {
   return {
     W_enc: tensors.transposed('encoder.weight', dSae, dIn),
@@ -41,8 +41,8 @@ function linear(tensors: Tensors, dIn: number, dSae: number): DescribedSae['valu
 }
 
 /**
- * Activations are scaled to a mean norm of √d, which is folded here; the threshold is one number, and is that of
- * activations as they are, so it is scaled with them (as SAELens 6.54 has it).
+ * Activations are scaled to a mean norm of √d, which is folded in here; the threshold is a single number for raw
+ * activations, so it is scaled with them (as in SAELens 6.54).
  */
 async function read({ files }: LayoutInput): Promise<DescribedSae> {
   const path = files.config!;
@@ -85,7 +85,7 @@ async function readDistilled({ files, scale: given }: LayoutInput): Promise<Desc
     return unsupported(
       path,
       'the mean norm of the activations it was trained on is not given',
-      'Name it as release:id, which gives it.',
+      'Refer to it as release:id, which provides it.',
     );
   }
   return {

@@ -11,17 +11,18 @@ async function read({ files, name }: LayoutInput): Promise<DescribedSae> {
   if (model === undefined) {
     unsupported(
       path,
-      'it keeps its k in the name of its repository, and no folder here has that name',
-      'Put the file into a folder of that name: SAE-Res-Qwen3-1.7B-Base-W32K-L0_50.',
+      'its k is in the name of its repository, and no local folder has that name',
+      'Put the file into a folder with that name: SAE-Res-Qwen3-1.7B-Base-W32K-L0_50.',
     );
   }
   const tensors = await Tensors.open(path);
   const [dSae, dIn] = tensors.matrix('W_enc');
   if (dSae !== Number(width) * 1024) {
-    unsupported(path, `it has ${dSae} features, and its repository says ${width}K`, 'Download the file again.');
+    unsupported(path, `it has ${dSae} features, but its repository name says ${width}K`, 'Download the file again.');
   }
   const k = Number(L0);
-  if (!(k >= 1 && k <= dSae)) unsupported(path, `its repository says k = ${k} of ${dSae} features`, 'Check the name.');
+  if (!(k >= 1 && k <= dSae))
+    unsupported(path, `its repository name says k = ${k}, with ${dSae} features`, 'Check the name.');
   const [, layer] = FILE.exec(baseName(path))!;
   return {
     architecture: 'topk',
@@ -37,7 +38,7 @@ async function read({ files, name }: LayoutInput): Promise<DescribedSae> {
   };
 }
 
-/** Qwen Scope: a file layerN.sae.pt in a repository whose name says the rest. */
+/** Qwen Scope: a file layerN.sae.pt; everything else is in the repository's name. */
 export const qwenScope: Layout = {
   name: 'qwen-scope',
   publisher: 'Qwen Scope',

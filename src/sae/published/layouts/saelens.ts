@@ -5,28 +5,28 @@ import { readCfg } from '../../saelens.js';
 import { type DescribedSae, filesNamed, type Layout, type LayoutInput, unsupported } from '../layout.js';
 import { exponential, foldScale, Tensors } from '../tensors.js';
 
-/** What version 5 wrote as true. */
+/** Written by version 5 as true. */
 const SCALED = ['expected_average_only_in', true];
 
 const AGAIN = 'Download the SAE again; cfg.json and weights must be of one SAE.';
 
-/** @throws Refusal where it was trained on a model whose weights were changed so that activations are others */
+/** @throws Refusal if it was trained on a model with processed weights, whose activations differ */
 function checkModel({ model_from_pretrained_kwargs, metadata }: JsonObject, path: string): void {
   const asked = isJsonObject(metadata) ? metadata.model_from_pretrained_kwargs : undefined;
   for (const changes of [model_from_pretrained_kwargs, asked]) {
     if (!isJsonObject(changes) || changes.center_writing_weights !== true) continue;
     unsupported(
       path,
-      'it was trained on a model with center_writing_weights, whose activations have their mean taken away',
-      'Choose an SAE of the model as it is.',
+      'it was trained on a model with center_writing_weights, whose activations are centred',
+      'Choose an SAE trained on the unprocessed model.',
     );
   }
 }
 
-/** Its files are ours, but for thresholds that are stored as logarithms, and a scale that is told elsewhere. */
+/** The same files as ours, except for thresholds stored as logarithms, and a scale given elsewhere. */
 async function read({ files, scale }: LayoutInput): Promise<DescribedSae | null> {
   const path = files.config!;
-  const json = await readJsonFile(path, [`There is no file ${path}.`, AGAIN], AGAIN, 2 ** 20);
+  const json = await readJsonFile(path, [`${path} does not exist.`, AGAIN], AGAIN, 2 ** 20);
   if (isJsonObject(json)) checkModel(json, path);
   const tensors = await Tensors.open(files.weights!);
   const fold = scale !== undefined && isJsonObject(json) && SCALED.includes(json.normalize_activations as string);
@@ -44,7 +44,7 @@ async function read({ files, scale }: LayoutInput): Promise<DescribedSae | null>
   return { ...sae, values: fold ? foldScale(values, scale) : values };
 }
 
-/** SAELens, of version 6 and before: cfg.json and sae_weights.safetensors. */
+/** SAELens, version 6 and earlier: cfg.json and sae_weights.safetensors. */
 export const saelens: Layout = {
   name: 'saelens',
   publisher: 'SAELens',

@@ -22,7 +22,7 @@ const config = z.looseObject({
   d_in: z.number().int().positive(),
 });
 
-/** config.json next to the folders of the hook points: the run. */
+/** config.json next to the folders of the hook points describes the run. */
 const run = z.looseObject({ model: z.string().optional(), ctx_len: z.number().int().min(2).optional() });
 
 const NO_FORM = 'Choose an SAE with activation "topk".';
@@ -33,16 +33,16 @@ async function read({ files, name }: LayoutInput): Promise<DescribedSae> {
   if (cfg.activation !== 'topk') unsupported(path, `activation is ${JSON.stringify(cfg.activation)}`, NO_FORM);
   if (cfg.signed) unsupported(path, 'signed is true: it keeps negative activations', NO_FORM);
   if (cfg.skip_connection && !cfg.transcode) {
-    unsupported(path, 'skip_connection is true, and it is not a transcoder', 'Choose an SAE without it.');
+    unsupported(path, 'skip_connection is true, but it is not a transcoder', 'Choose an SAE without it.');
   }
   const tensors = await Tensors.open(files.weights!);
   const [dSae, dIn] = tensors.matrix('encoder.weight');
   checkAgrees(path, 'd_in', cfg.d_in, dIn);
   const latents = cfg.num_latents || (cfg.expansion_factor && cfg.d_in * cfg.expansion_factor);
   checkAgrees(path, 'num_latents (or d_in × expansion_factor)', latents, dSae);
-  if (cfg.k > dSae) unsupported(path, `k is ${cfg.k} of ${dSae} features`, 'Download the SAE again.');
+  if (cfg.k > dSae) unsupported(path, `k is ${cfg.k}, with ${dSae} features`, 'Download the SAE again.');
   if (tensors.has('W_skip') !== cfg.skip_connection) {
-    unsupported(path, `skip_connection is ${cfg.skip_connection}, and the weights say otherwise`, AGAIN);
+    unsupported(path, `skip_connection is ${cfg.skip_connection}, but the weights disagree`, AGAIN);
   }
   const about = files.run === undefined ? {} : await readConfig(run, files.run);
   return {
@@ -71,10 +71,12 @@ async function read({ files, name }: LayoutInput): Promise<DescribedSae> {
 
 const AGAIN = 'Download configuration and weights of one SAE.';
 
-/** Models whose blocks add what a module gives after another norm: there a module's output is not a hook point. */
+/**
+ * Models whose blocks apply another norm to a module's output before adding it: there, the output is not a hook point.
+ */
 const NORMED_AFTER = /gemma-?[234]/i;
 
-/** The hook points of a folder: layers.10, h.5.mlp. What is not certain is left to --hook. */
+/** The hook points of a folder: layers.10, h.5.mlp. Ambiguous ones are left to --hook. */
 function hooksOf(name: string, transcode: boolean, model: string | undefined) {
   const folder = baseName(/\.(safetensors|json)$/.test(name) ? folderOf(name) : name);
   const [, layer, module] =

@@ -12,7 +12,7 @@ const LAYOUT = 'dictionary-learning';
 const [CONFIG, WEIGHTS] = ['config.json', 'ae.pt'];
 const HOOK = /^blocks\.(\d+)\.hook_resid_post$/;
 
-/** The class of an SAE that is fitted. */
+/** The library's class for a fitted SAE. */
 function classOf({ architecture, forward = PLAIN }: Sae): string {
   if (architecture === 'standard') return forward.apply_b_dec_to_input ? 'AutoEncoder' : 'AutoEncoderNew';
   if (architecture === 'gated') return 'GatedAutoEncoder';
@@ -30,7 +30,7 @@ function fitted(sae: Sae, { hook_name }: SaeMetadata, name: string): Sae {
   return { ...plain, forward: { ...plain.forward!, rescale_acts_by_decoder_norm: false } };
 }
 
-/** Parameters by the names of its class; those of torch.nn.Linear lie as [out, in]. */
+/** Parameters by the names of their class; those of torch.nn.Linear are stored as [out, in]. */
 function stateDict(sae: Sae): (FloatsToWrite | IntsToWrite)[] {
   const { names, turned } = CLASSES[classOf(sae)]!;
   const tensors = (Object.entries(names) as [ParameterName, string][]).map(([parameter, name]) => {

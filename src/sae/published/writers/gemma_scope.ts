@@ -7,7 +7,7 @@ import { cannotHold, checkPlain, type SaeWriter } from '../writer.js';
 
 const LAYOUT = 'gemma-scope';
 
-/** params.npz. Hook, model and context are in the names of Gemma Scope's folders alone. */
+/** params.npz. In Gemma Scope, hook, model and context are only given by folder names. */
 export const gemmaScopeWriter: SaeWriter = {
   files: ['params.npz'],
   result: 'params.npz',

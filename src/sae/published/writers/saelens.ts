@@ -1,12 +1,12 @@
 import { CFG_FILE, cfgOf, saveSae, WEIGHTS_FILE } from '../../saelens.js';
 import { cannotHold, type SaeWriter } from '../writer.js';
 
-/** What SAELens 6.54 has classes for, of what is computed here. */
+/** The classes of SAELens 6.54 that are also supported here. */
 const KNOWN = ['standard', 'gated', 'jumprelu', 'topk', 'transcoder', 'skip_transcoder', 'jumprelu_transcoder'].concat(
   'jumprelu_skip_transcoder',
 );
 
-/** Does SAELens have a class for what its cfg.json calls so? */
+/** Does SAELens have a class of this name? */
 export const isOfSaelens = (architecture: string): boolean => KNOWN.includes(architecture);
 
 /** cfg.json and sae_weights.safetensors. */

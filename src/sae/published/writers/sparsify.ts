@@ -9,7 +9,7 @@ import { cannotHold, checkPlain, type SaeWriter } from '../writer.js';
 const LAYOUT = 'sparsify';
 const [CFG, WEIGHTS] = ['cfg.json', 'sae.safetensors'];
 
-/** cfg.json and sae.safetensors of a folder; its name, which says the hook, is the user's. */
+/** cfg.json and sae.safetensors of a folder; its name, which gives the hook, is up to the user. */
 export const sparsifyWriter: SaeWriter = {
   files: [CFG, WEIGHTS],
   result: CFG,

@@ -122,7 +122,7 @@ function sumOfAll(g: GraphBuilder, value: Value, { length }: readonly number[]):
   return g.reduceSum(value, [...Array(length).keys()]);
 }
 
-/** A parameter moved towards the smallest f > 0, where there is one. */
+/** A parameter moved towards the smallest f > 0, if there is one. */
 function followed(g: GraphBuilder, value: Value, f: Value, share: number): Value {
   const none = g.scalar(Number.POSITIVE_INFINITY);
   const active = g.op('Where', [g.op('Greater', [f, g.scalar(0)]), f, none]);

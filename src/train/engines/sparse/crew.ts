@@ -95,7 +95,7 @@ export class Crew<Data, Request, Reply> {
 /** Sizes of what workers share; rows are padded. */
 export interface SharedSizes {
   readonly workers: number;
-  /** Bytes of a batch as it is stored, and of its target, 0 where that is the input. */
+  /** Bytes of a batch as it is stored, and of its target, 0 if that is the input. */
   readonly batchBytes: number;
   readonly targetBytes: number;
   readonly B: number;
@@ -103,7 +103,7 @@ export interface SharedSizes {
   readonly dOut: number;
   /** Arrays of partial sums [B, d_out]. */
   readonly sums: number;
-  /** Most entries of a token in each list; 0 where any number may be. */
+  /** Max entries of a token in each list; 0 where any number may be. */
   readonly limits: readonly number[];
   /** Counts of digits of entries that a worker shares in a step, where entries of a whole batch are compared. */
   readonly tallies: number;

@@ -67,7 +67,7 @@ export function planWorkers(settings: EngineSettings): SparsePlan {
   const wanted = settings.threads || cores();
   const slice = (workers: number) => planSlice({ settings, form, features: Math.ceil(dSae / workers), workers }).bytes;
   let workers = Math.max(1, Math.min(wanted, Math.floor(dSae / FEWEST_FEATURES)));
-  // A slice only shrinks with more workers, so the fewest are found by halves, whatever size is asked for.
+  // A slice only shrinks with more workers, so the fewest are found by halves, whatever size is requested.
   for (let most = slice(workers) > LARGEST_MEMORY ? Math.max(workers, dSae) : workers; workers < most; ) {
     const middle = workers + Math.floor((most - workers) / 2);
     if (slice(middle) > LARGEST_MEMORY) workers = middle + 1;
@@ -246,7 +246,7 @@ function addressSpace(): number {
 }
 
 /**
- * Makes sure that the memories of all workers can be made: where they cannot, libraries end the process in the midst of
+ * Checks that the memories of all workers can be made: where they cannot, libraries end the process in the midst of
  * their own work.
  *
  * @throws Refusal with what there is and what it takes

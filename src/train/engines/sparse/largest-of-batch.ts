@@ -45,7 +45,7 @@ export class LargestOfBatch {
   private guess = 0;
   private margin: number = MARGIN.first;
   private attempt = 0;
-  /** The smallest that the last batch kept; undefined where none was above 0. */
+  /** The smallest that the last batch kept; undefined if none was above 0. */
   smallest: number | undefined;
 
   constructor(
@@ -103,8 +103,8 @@ export class LargestOfBatch {
   /**
    * The k · B-th largest, or the smallest of fewer, digit by digit.
    *
-   * @param shared at least this many entries of all workers; this worker's alone where absent
-   * @returns undefined where there are fewer than that
+   * @param shared at least this many entries of all workers; this worker's alone if absent
+   * @returns undefined if there are fewer than that
    */
   private find(shared?: number): Found | undefined {
     const { exchange } = this.worker;

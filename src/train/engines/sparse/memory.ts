@@ -102,22 +102,22 @@ export function padded(length: number): number {
   return Math.ceil(length / 16) * 16;
 }
 
-/** Most entries that a slice can hold. */
+/** Max entries that a slice can hold. */
 export function entryCapacity(features: number, batch: number): number {
   return Math.floor(features / STRIP) * entryLimit(STRIP, batch) + entryLimit(features % STRIP, batch);
 }
 
-/** Most entries that a strip may add before it becomes dense; small strips are always held sparse. */
+/** Max entries that a strip may add before it becomes dense; small strips are always held sparse. */
 export function entryLimit(rows: number, batch: number): number {
   return Math.ceil(rows * batch * MOST_ENTRIES);
 }
 
-/** Most entries of a token; 0 where any number may be. */
+/** Max entries of a token; 0 where any number may be. */
 export function limitOf({ select }: SparseForm): number {
   return select.kind === 'k-per-token' ? select.k : 0;
 }
 
-/** Most entries of a batch; 0 where any number may be. */
+/** Max entries of a batch; 0 where any number may be. */
 export function limitOfBatch({ select }: SparseForm, batch: number): number {
   return select.kind === 'k-per-batch' ? select.k * batch : 0;
 }
@@ -127,7 +127,7 @@ export function roomOfBatch(kept: number): number {
   return Math.ceil(1.25 * kept);
 }
 
-/** Values of a digit by which entries of a batch are counted, at most. */
+/** Max values of a digit by which entries of a batch are counted. */
 export const TALLY = 2 ** 11;
 /** Tallies that a worker shares in a step: one for each of three digits, and the first once more where a guess fails. */
 export const TALLIES = 4;
@@ -277,7 +277,7 @@ export const ROWS_AT_ONCE = 32;
 /** Entries of a token, in units of k, at which those that are not among the k largest any more are dropped. */
 const SPARE = 4;
 
-/** Most entries that a list can hold. */
+/** Max entries that a list can hold. */
 export function listCapacity({ settings, form, features }: SliceShape, list: ListName): number {
   const k = list === 'main' ? limitOf(form) : (form.auxK?.k ?? 0);
   const kept = limitOfBatch(form, settings.batch);
@@ -327,7 +327,7 @@ function planLists(plan: Plan, shape: SliceShape): void {
   plan.add('dead_rows', 'f32', stripOf(features) * padded(dIn));
 }
 
-/** Most candidates of a strip. */
+/** Max candidates of a strip. */
 export function candidateCapacity(rows: number, batch: number): number {
   return Math.ceil(rows * batch * MOST_CANDIDATES);
 }

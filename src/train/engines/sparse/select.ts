@@ -100,7 +100,7 @@ function almostNever(mean: number): number {
 export class Selection {
   private readonly Bp: number;
   private readonly d: number;
-  /** Most entries of a token, and of all, in each list. */
+  /** Max entries of a token, and of all, in each list. */
   private readonly limits: Record<ListName, number>;
   private readonly capacities: Record<ListName, number>;
   /** Features that were dead before the step, of this slice and of all. */
@@ -122,7 +122,7 @@ export class Selection {
     if (kept > 0) this.largest = new LargestOfBatch({ ...equipment, meet: () => this.meet() }, kept);
   }
 
-  /** The smallest that the last step kept of the k largest of a batch; undefined where it kept none. */
+  /** The smallest that the last step kept of the k largest of a batch; undefined if it kept none. */
   get smallest(): number | undefined {
     return this.largest?.smallest;
   }

@@ -28,7 +28,7 @@ export interface SliceSums {
 /** What a first visit found, where gradients are clipped. */
 interface Measured {
   readonly clip: number;
-  /** [d_out] ∂b_dec; empty where it is not trained. */
+  /** [d_out] ∂b_dec; empty if it is not trained. */
   readonly bias: Float64Array;
 }
 

@@ -26,7 +26,7 @@ export function fall4(y: v128): v128 {
   return f32x4.mul(sum, power);
 }
 
-/** The same of one number. */
+/** The same for one number. */
 // @ts-ignore: decorator
 @inline
 export function fallOf(y: f32): f32 {

@@ -12,7 +12,7 @@ export function tanh4(list: Entries, f: v128): v128 {
   return f32x4.div(f32x4.sub(one, fall), f32x4.add(one, fall));
 }
 
-/** The same of one number. */
+/** The same for one number. */
 // @ts-ignore: decorator
 @inline
 export function tanhOf(list: Entries, f: f32): f32 {

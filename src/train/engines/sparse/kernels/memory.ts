@@ -80,20 +80,20 @@ export class Step {
 /** A list of entries, what they reconstruct, and how it is penalised. */
 @unmanaged
 export class Entries {
-  /** Most of a token; 0: any number. */
+  /** Max of a token; 0: any number. */
   k: i32;
   /** Where k is 0, what p + bias of an entry is above. */
   least: f32;
   /** Entries listed so far, and the first feature after theirs. */
   count: u32;
   next: u32;
-  /** Most entries that rows whose products are known may add, where any number of a token may be. */
+  /** Max entries that rows whose products are known may add, where any number of a token may be. */
   limit: u32;
   /** Feature-major: [features + 1], then one for each entry. */
   start: usize;
   token: usize;
   p: usize;
-  /** Token-major: [B + 1], then one for each entry. g is 0 where there is no second value. */
+  /** Token-major: [B + 1], then one for each entry. g is 0 if there is no second value. */
   tokenStart: usize;
   feature: usize;
   f: usize;
@@ -116,15 +116,15 @@ export class Entries {
   toEncoder: i32;
   tanhScale: f32;
   weights: usize;
-  /** [Bp] f > 0 of strips that were passed through densely, added to, as float32; 0 where that is not asked. */
+  /** [Bp] f > 0 of strips that were passed through densely, added to, as float32; 0 if that is not asked. */
   counts: usize;
   /**
-   * [features] 1 where f > 0 for any token, 0 where that is not asked; f64[3]: Σ penalised, number of f > 0, and of JUMP
+   * [features] 1 where f > 0 for any token, 0 if that is not asked; f64[3]: Σ penalised, number of f > 0, and of JUMP
    * Σ ReLU(θ − h) over dead features.
    */
   fired: usize;
   totals: usize;
-  /** [B, k] heaps of the k largest so far, 0 where there are fewer; [Bp] their roots in the units of the screen. */
+  /** [B, k] heaps of the k largest so far, 0 if there are fewer; [Bp] their roots in the units of the screen. */
   top: usize;
   above: usize;
   /** [B] the k-th largest, and how many entries may equal it; where k is 0, [1] of the whole batch. */
