@@ -166,7 +166,7 @@ test('a feature shows its examples with values on hover, and links to others', {
   await heading(page, 'Feature 2');
   // Dead: it says so instead of showing nothing.
   await page.goto(`${url}#/feature/gated/3`);
-  await page.getByText('It fires on none of the 1,000,000 tokens').waitFor();
+  await page.getByText('It never fires on the 1,000,000 tokens').waitFor();
   // It does not exist: the server's own message.
   await page.goto(`${url}#/feature/gated/200`);
   await page.getByRole('alert').getByText('gated has features 0 to 199.').waitFor();
@@ -277,7 +277,7 @@ test('a sentence is steered by sliders and numbers, and the address contains all
   assert.ok(Number(after) > Number(before), `${before}, then ${after}`);
   await page.getByLabel('Feature to change').fill('17');
   await page.keyboard.press('Enter');
-  await page.getByLabel('What is done to feature 17').selectOption('ablate');
+  await page.getByLabel('Operation on feature 17').selectOption('ablate');
   await page.getByLabel('Tokens', { exact: true }).fill('3');
   await page.getByLabel('Tokens', { exact: true }).press('Enter');
   await page.getByText('3 tokens; the steered text ended by itself').waitFor();
@@ -296,11 +296,11 @@ test('a sentence is steered by sliders and numbers, and the address contains all
   await page.getByLabel('Feature to change').fill('200');
   await page.keyboard.press('Enter');
   await page.getByText('gated has features 0 to 199.').waitFor();
-  await page.getByRole('button', { name: 'Leave feature 2 alone' }).click();
-  await page.getByText('before the last change').waitFor();
+  await page.getByRole('button', { name: 'Stop changing feature 2' }).click();
+  await page.getByText('since the last change').waitFor();
   assert.match(current(page), /sat&ablate=17&tokens=3$/);
   // Nothing is shown about a text that is no longer shown.
-  await page.getByRole('button', { name: 'Leave feature 17 alone' }).click();
+  await page.getByRole('button', { name: 'Stop changing feature 17' }).click();
   await grown.first().waitFor({ state: 'detached' });
   assert.equal(await page.locator('.steer p.state').textContent(), '');
   assert.deepEqual([...problems, ...again.problems], []);

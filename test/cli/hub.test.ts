@@ -114,7 +114,7 @@ test('two processes at once: one downloads, the other waits for it, both continu
   const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
   const outcomes = ['first', 'second'].map((out) => startIn(environment, ...harvest(out)).outcome);
   for (const { code, stderr } of await Promise.all(outcomes)) assert.equal(code, 0, stderr);
-  const said = (await Promise.all(outcomes)).map(({ stderr }) => /Another process downloads/.test(stderr));
+  const said = (await Promise.all(outcomes)).map(({ stderr }) => /Another process is downloading/.test(stderr));
   assert.ok(said.includes(true));
   assert.deepEqual(hub.rangesOf(WEIGHTS), [undefined], 'the weights were sent once');
   assert.ok(!readdirSync(join(home, 'blobs')).some((name) => name.endsWith('.incomplete')));

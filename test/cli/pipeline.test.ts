@@ -38,7 +38,7 @@ test('the commands of the README work one after another, flags winning over the 
   const evaluated = await run(...command('eval', { sae, tokens: 2000, out: evaluation }));
   assert.equal(evaluated.code, 0, evaluated.stderr);
   assert.match(evaluated.stdout, /loss recovered/);
-  assert.match(evaluated.stdout, /BOS positions are left out/);
+  assert.match(evaluated.stdout, /means exclude BOS positions/);
   const [record] = JSON.parse(readFileSync(join(evaluation, 'eval.json'), 'utf8')) as EvalRecord[];
   assert.equal(record!.tokens, 2000);
   assert.equal(record!.training_curve, 'training-0.jsonl');

@@ -268,7 +268,7 @@ test('a second signal ends training on a running model at once, by the signal it
   await sleep(500);
   child.kill('SIGTERM');
   child.kill('SIGINT');
-  await until(() => stderr.includes('once more: stop at once'));
+  await until(() => stderr.includes('again: stop at once'));
   child.kill('SIGINT');
   const { signal } = await outcome;
   assert.ok(signal === 'SIGINT' || signal === 'SIGTERM', `${signal}`);

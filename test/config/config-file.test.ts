@@ -71,15 +71,15 @@ test('a duplicate key is refused at any depth, and only the refusal is printed',
   await refusesUsage(
     () => loadConfig('train', {}, yaml(`${section}  d-sae: 128\n`)),
     'config/not-yaml',
-    '"d-sae" is there twice',
+    '"d-sae" appears twice',
   );
   await refusesUsage(
     () => loadConfig('train', {}, yaml(section + section)),
     'config/not-yaml',
-    '"train" is there twice',
+    '"train" appears twice',
   );
   const group = 'sweep:\n  out: o\n  runs:\n    - {l1: 1, l1: 2}\n';
-  await refusesUsage(() => loadConfig('sweep', {}, yaml(group)), 'config/not-yaml', '"l1" is there twice');
+  await refusesUsage(() => loadConfig('sweep', {}, yaml(group)), 'config/not-yaml', '"l1" appears twice');
   await refusesUsage(
     () => loadConfig('train', {}, yaml(`${section}  ? [a, b]\n  : 1\n`)),
     'config/unknown-flag',

@@ -101,7 +101,7 @@ test('a directory is read in the order of names, other files left out', async (t
 
 test('a missing path is refused by name', async (t) => {
   const path = join(temporaryDirectory(t), 'gone.jsonl');
-  await refuses(() => read(path), 'corpus/none', `no corpus at ${path}`);
+  await refuses(() => read(path), 'corpus/none', `corpus ${path} does not exist`);
 });
 
 test('a file with another ending is refused, naming those that are read', async (t) => {

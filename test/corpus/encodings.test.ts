@@ -158,13 +158,7 @@ test('an encoding that cannot be the right one is refused', async () => {
   const prose = 'Plain prose, longer than a few bytes, in ASCII.';
   const utf8 = file('ascii.txt', Buffer.from(prose));
   for (const encoding of ['utf-16', 'utf-16le', 'utf-16be'] as const) {
-    await refuses(
-      () => read(utf8, encoding),
-      'corpus/wrong-encoding',
-      utf8,
-      'looks like UTF-8',
-      'Leave --encoding out',
-    );
+    await refuses(() => read(utf8, encoding), 'corpus/wrong-encoding', utf8, 'looks like UTF-8', 'Omit --encoding');
   }
   const le = file('marked-le.txt', Buffer.from(`\ufeff${prose}`, 'utf16le'));
   await refuses(() => read(le, 'utf-16be'), 'corpus/wrong-encoding', le, '--encoding utf-16le');

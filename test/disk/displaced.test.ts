@@ -45,7 +45,7 @@ test('an owner whose successor has ended writes nothing and deletes nothing', as
   };
   for (const [name, deed] of Object.entries(deeds)) {
     const refusal = await refusalOf(deed, Displaced, 'disk/taken-over');
-    assert.match(refusal.message, /lock of .* is gone/, name);
+    assert.match(refusal.message, /lock of .* has disappeared/, name);
     assert.deepEqual(readdirSync(path).sort(), [...names].sort(), name);
     for (const file of names) assert.equal(readFileSync(join(path, file), 'utf8'), 'of the second', `${name} ${file}`);
   }

@@ -162,7 +162,7 @@ test('each file system error that a user can fix has its sentence, with path and
     EACCES: /may not be written \(EACCES\)/,
     EPERM: /may not be written \(EPERM\)/,
     EROFS: /may not be written \(EROFS\)/,
-    ENOENT: /directory is gone/,
+    ENOENT: /directory has disappeared/,
     ENOTDIR: /not a directory/,
     // Any other error of the file system: a disk that fails, a server that went away.
     EIO: /could not be written \(EIO on write\)/,

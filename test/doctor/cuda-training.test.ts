@@ -28,7 +28,7 @@ test('a GPU that computes is ready; a library that is missing is named, with tho
     'no: not found: cuBLAS (libcublas.so.13 or libcublas.so.12)',
     `found: ${driver}, ${nvrtc}`,
   ]);
-  assert.match(lacking.reason!, /^cuBLAS .+ is not usable: looked in .+ SAE_PIPE_CUDA_LIBS\.$/);
+  assert.match(lacking.reason!, /^cuBLAS .+ is not usable: searched .+ SAE_PIPE_CUDA_LIBS\.$/);
 });
 
 test('lines for people: what is in the way, without libraries too', () => {

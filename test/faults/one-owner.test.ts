@@ -156,7 +156,10 @@ test('however a stage ends, the directory is released', async () => {
     (error: unknown) => error instanceof Refusal && error.code.startsWith('onnx/'),
   );
   assert.throws(() => readdirSync(out), /ENOENT/);
-  await assert.rejects(harvest(harvestSchema.parse(configured), silent, { signal: 'SIGINT' }), /nothing was begun yet/);
+  await assert.rejects(
+    harvest(harvestSchema.parse(configured), silent, { signal: 'SIGINT' }),
+    /nothing was started yet/,
+  );
   assert.throws(() => readdirSync(out), /ENOENT/);
   await harvest(harvestSchema.parse(configured), silent, never);
   assert.equal(countBelow(out, /sae-pipe\.lock/), 0);

@@ -79,7 +79,7 @@ function interrupted({ code, stderr }: Ended, signal: 'SIGINT' | 'SIGTERM', mess
   assert.equal(countBelow(root, /\.tmp$|sae-pipe\.lock/), 0);
 }
 
-const AGAIN = /^nothing was begun yet; the same command begins it\.$/;
+const AGAIN = /^nothing was started yet; rerun the same command to start it\.$/;
 
 test('harvest: a stop while counting leaves nothing, a later one keeps the rows', async () => {
   const harvest = ['harvest', ...long, '--hook', HOOK, '--out'];
@@ -106,7 +106,7 @@ test('train: from a store, and from a running model before its first window', as
 test('eval: nothing is written, and the message says how to begin again', async () => {
   const evaluation = ['eval', '--sae', sae, ...model, '--corpus', 'assets/corpus/validation.jsonl.gz'];
   const more = ['--context', '64', '--tokens', '3000', '--out', at('eval')];
-  const message = /nothing was written; the same command begins it again\.$/;
+  const message = /nothing was written; the same command starts it again\.$/;
   interrupted(await signalled([...evaluation, ...more], 'SIGINT', doing('evaluating')), 'SIGINT', message);
   interrupted(await signalled([...evaluation, ...more], 'SIGTERM', doing('taking the mean')), 'SIGTERM', message);
   assert.ok(!existsSync(at('eval')));
@@ -122,7 +122,7 @@ test('sweep and demo: finished work is kept, or the flag that begins again is na
   interrupted(await signalled(sweep, 'SIGTERM', begun), 'SIGTERM', message);
   assert.equal(countBelow(at('sweep'), /checkpoint-\d+\.safetensors$/), 2);
   const demo = ['demo', '--quick', '--out', at('demo')];
-  interrupted(await signalled(demo, 'SIGINT', doing('harvesting')), 'SIGINT', /same command with --overwrite begins/);
+  interrupted(await signalled(demo, 'SIGINT', doing('harvesting')), 'SIGINT', /same command with --overwrite starts/);
 });
 
 test('a signal while the program loads ends it, whenever it comes, and nothing is left', async () => {
@@ -204,7 +204,7 @@ test('a document of 56 MB is read as far as needed, within the stated memory, an
     'SIGTERM',
     (stderr) => /"label":"counting tokens","done":[1-9]/.test(stderr),
   );
-  interrupted(ended, 'SIGTERM', /nothing was begun/);
+  interrupted(ended, 'SIGTERM', /nothing was started/);
   const child = spawn(
     process.execPath,
     ['bin/sae-pipe.js', 'harvest', ...harvest, '--tokens', '2000', '--out', at('small'), '--log', 'json'],

@@ -9,13 +9,7 @@ test('a gated model names its page, the terms and HF_TOKEN', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { gated: 'secret' };
   const page = `${hub.endpoint}/${MODEL}`;
-  await refuses(
-    () => fetch(),
-    'hub/not-open',
-    `${MODEL} is not open to everyone (401)`,
-    `terms at ${page}`,
-    'set HF_TOKEN',
-  );
+  await refuses(() => fetch(), 'hub/not-open', `${MODEL} is not public (401)`, `terms at ${page}`, 'set HF_TOKEN');
   await refuses(
     () => fetch({}, { token: 'of-someone-else' }),
     'hub/gated',

@@ -41,7 +41,7 @@ test('the bundled model opens with the numbers of its config.json', async () => 
 });
 
 test('missing and broken files are refused by name', async () => {
-  await assert.rejects(openCheckpoint(join(root, 'nowhere')), refusal(/There is no model directory .*nowhere/));
+  await assert.rejects(openCheckpoint(join(root, 'nowhere')), refusal(/The model directory .*nowhere does not exist/));
   for (const [file, content, message] of [
     ['config.json', undefined, /There is no file .*config\.json/],
     ['config.json', '{"model_type": "gemma"', /config\.json is not JSON/],

@@ -98,12 +98,12 @@ test('a library that is not found is refused by name, with every place, every ob
   );
   assert.equal(
     refusal.message,
-    `CUDA's run-time compiler NVRTC (libnvrtc.so.13 or libnvrtc.so.12) is not usable: looked in ${broken} (SAE_PIPE_CUDA_LIBS), the system's loader, ${empty} (CUDA toolkits); ${broken}/libnvrtc.so.12 did not load: invalid ELF header; libnvrtc.so.13 is newer than the driver, which serves CUDA 12.`,
+    `CUDA's run-time compiler NVRTC (libnvrtc.so.13 or libnvrtc.so.12) is not usable: searched ${broken} (SAE_PIPE_CUDA_LIBS), the system's loader, ${empty} (CUDA toolkits); ${broken}/libnvrtc.so.12 did not load: invalid ELF header; libnvrtc.so.13 is newer than the driver, which supports CUDA 12.`,
   );
   assert.match(
     refusal.remedy!,
     /toolkit 12 or 13 or the Python package nvidia-cuda-nvrtc, or name .* SAE_PIPE_CUDA_LIBS/,
   );
   const none = await refusalOf(() => findLibrary(DRIVER, [where[1]!], loader()), Refusal, 'cuda/no-library');
-  assert.equal(none.message, "NVIDIA's driver (libcuda.so.1) is not usable: looked in the system's loader.");
+  assert.equal(none.message, "NVIDIA's driver (libcuda.so.1) is not usable: searched the system's loader.");
 });

@@ -141,7 +141,7 @@ test('if ONNX Runtime was loaded before its provider was searched for, the refus
   build(libs, PROVIDER_FILES[0], OPENED);
   const late = inProcess(t, libs, true);
   assert.equal(late.provider.late, true);
-  assert.match(late.remedy, /CUDA first/);
+  assert.match(late.remedy, /CUDA sessions first/);
   assert.doesNotMatch(late.stderr, /the provider was opened/);
 });
 

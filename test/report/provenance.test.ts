@@ -110,5 +110,5 @@ test('what was read of each corpus is shown if recorded, and does not distinguis
   const all = entries({ cfg: cfg([one]) }, { sae: 'b', cfg: cfg([{ ...one, tokens: 7 }]) });
   const page = String(configurationSection(all));
   for (const words of ['a.jsonl: 3456 tokens of 12 documents', 'a.jsonl: 7 tokens']) assert.ok(page.includes(words));
-  assert.ok(!page.includes('Where the SAEs differ'));
+  assert.ok(!page.includes('Differences between the SAEs'));
 });

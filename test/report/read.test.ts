@@ -90,7 +90,7 @@ test('what is not an evaluation is refused by name', async () => {
   await refused(join(root, 'absent'), /There is no directory .*absent/);
   await refused(await directory(undefined), /has no eval\.json/);
   await refused(await directory('[{'), /eval\.json is not valid JSON/);
-  await refused(await directory([]), /holds no SAE/);
+  await refused(await directory([]), /contains no SAE/);
   await refused(await directory({ sae: 'a' }), /eval\.json: expected array/);
   const { l0: _, ...without } = evalRecord();
   await refused(await directory([evalRecord(), without]), /eval\.json: \[1\]\.l0: expected number/);

@@ -85,7 +85,7 @@ test('the page opens with its result in a sentence and has its parts in order', 
     places,
   );
   assert.equal(occurrences(page, '<details'), 5);
-  assert.match(page, /BOS positions are left out of every mean/);
+  assert.match(page, /means exclude BOS positions/);
 });
 
 test('every id is given once', () => {
@@ -127,7 +127,7 @@ test('settings in which the SAEs differ are a table', () => {
   ]);
   assert.match(differ, /<th scope="col" title="training\.l1"><span class="title">l1<\/span><\/th><\/tr>/);
   assert.ok(differ.includes('<td data-value="0.75">0.75</td>'));
-  assert.ok(!renderReport([{ record: evalRecord(), curve: [] }]).includes('Where the SAEs differ'));
+  assert.ok(!renderReport([{ record: evalRecord(), curve: [] }]).includes('Differences between the SAEs'));
 });
 
 test('twenty SAEs, and one that measured nothing, make a page', () => {
@@ -162,7 +162,7 @@ test('sortable values carry their numbers, and intervals are below them', () => 
   assert.equal(cells[3]!.textContent, '95.0094.00 – 96.10');
   assert.equal(occurrences(table, 'class="interval"'), 1);
   assert.match(FULL, /The band at a symbol is its 95 % interval/);
-  assert.doesNotMatch(renderReport(sweep()), /The band at a symbol|Below a value stands|Lines through a point/);
+  assert.doesNotMatch(renderReport(sweep()), /The band at a symbol|Below each value is|Lines through a point/);
 });
 
 test('the reason for a missing value is below its table, once for all that share it', () => {

@@ -46,7 +46,7 @@ test('nothing but the numbers of a curve is copied', async (t) => {
     'secret'.repeat(10_000),
   ]) {
     writeFileSync(path, bad);
-    await refuses(() => copiedCurve(path), 'sae/broken-curve', path, 'is not a line that training writes');
+    await refuses(() => copiedCurve(path), 'sae/broken-curve', path, 'is not a valid line of a training curve');
   }
 });
 

@@ -206,5 +206,5 @@ test('the sparse engine is the default on the CPU, and refuses other devices', (
   assert.throws(() => chooseEngine({ engine: 'sparse', device: 'cuda' }), UsageRefusal);
   assert.equal(chooseEngine({ engine: 'auto', device: 'cpu' }, smallSettings('gated_untied')), 'reference');
   assert.equal(chooseEngine({ engine: 'auto', device: 'cpu' }, smallSettings('gated')), 'sparse');
-  assert.throws(() => chooseEngine({ engine: 'sparse', device: 'cpu' }, smallSettings('gated_untied')), /wants two/);
+  assert.throws(() => chooseEngine({ engine: 'sparse', device: 'cpu' }, smallSettings('gated_untied')), /needs two/);
 });

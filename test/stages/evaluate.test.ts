@@ -192,7 +192,7 @@ test('what does not belong together is refused, and nothing is written', async (
     [
       [await saved(identity(192), { hook_name: 'blocks.2.hook_resid' })],
       {},
-      /There is no hook "blocks\.2\.hook_resid"/,
+      /The model has no hook "blocks\.2\.hook_resid"/,
     ],
     [[fits, await saved(identity(192), { context_size: 128 })], {}, /different context lengths \(256, 128\)/],
     [
@@ -205,7 +205,7 @@ test('what does not belong together is refused, and nothing is written', async (
     [[await saved(identity(192, Number.NaN))], {}, /holds NaN in W_dec/],
     [[root], {}, /is not an SAE directory/],
     [[fits], { model: root }, /There is no file .*config\.json/],
-    [[fits], { tokens: 10_000_000 }, /has \d+ tokens in whole contexts.*asks for 10000000/],
+    [[fits], { tokens: 10_000_000 }, /has \d+ tokens in complete contexts.*is 10000000/],
     [[fits], { context: 1000 }, /longer than the model's 512/],
   ] as const) {
     const config = configured([...saes], more);

@@ -341,7 +341,7 @@ test('an empty corpus, a hook that does not exist, a context beyond the model ar
   writeFileSync(corpus, '');
   for (const [more, message] of [
     [{ corpus }, /does not fill a single context/],
-    [{ hook: ['blocks.2.hook_resid_pst'] }, /There is no hook "blocks\.2\.hook_resid_pst"/],
+    [{ hook: ['blocks.2.hook_resid_pst'] }, /The model has no hook "blocks\.2\.hook_resid_pst"/],
     [{ hook: ['blocks.4.hook_resid_post'] }, /4 layers/],
     [{ context: 513 }, /longer than the model's 512/],
     [{ tokens: 1e15 }, /disk is too full/],

@@ -10,7 +10,7 @@ const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_P
 
 const HOOK = 'blocks.1.hook_mlp_out';
 const CORPUS = 'assets/corpus/train.jsonl.gz';
-const SEEN = 'training has seen';
+const SEEN = 'seen in training';
 
 test(
   'harvest, train and eval with --holdout have no text in common; without it, a message says so',

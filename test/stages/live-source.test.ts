@@ -271,7 +271,7 @@ test('a refusal in the thread is a refusal here, with its sentence, remedy and e
   await refuses(() => open({ hook: ['blocks.9.hook_mlp_out'] }), 'lm/no-hook', 'blocks.9.hook_mlp_out');
   await refuses(() => open({ corpus: [join(root, 'none.txt')] }), 'corpus/none');
   await refusesUsage(() => open({ context: 100_000 }), 'lm/context-too-long', '--context 100000 is longer');
-  await refusesUsage(() => open({ device: 'tpu' }), 'onnx/no-device', 'no device "tpu"');
+  await refusesUsage(() => open({ device: 'tpu' }), 'onnx/no-device', '"tpu" is not a device');
 });
 
 test('a later error is refused when its rows are requested', async () => {

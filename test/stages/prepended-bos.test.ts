@@ -94,9 +94,9 @@ test('an evaluation follows its SAEs: without BOS, every position that is follow
   assert.ok(without!.loss_by_position!.ce_clean.every((loss) => loss !== null && loss > 0));
   // 200 positions, 31 per context; a context with BOS has 30.
   assert.equal(without!.contexts, Math.ceil(200 / (CONTEXT - 1)));
-  assert.doesNotMatch(recordTable([without!]), /BOS positions are left out/);
+  assert.doesNotMatch(recordTable([without!]), /means exclude BOS positions/);
   const [with_] = await evaluated([ofPlain], 'eval-plain');
-  assert.match(recordTable([with_!]), /BOS positions are left out/);
+  assert.match(recordTable([with_!]), /means exclude BOS positions/);
   assert.equal('prepend_bos' in with_!.settings!, false);
   assert.deepEqual([with_!.loss_by_position!.edges[0], with_!.contexts], [1, Math.ceil(200 / (CONTEXT - 2))]);
   assert.notEqual(without!.ce_clean, with_!.ce_clean);

@@ -152,7 +152,7 @@ test('a stop before the first step leaves nothing, and the checkpoint where ther
   const config = configured();
   await assert.rejects(
     train(config, silent, { signal: 'SIGINT' }),
-    /nothing was begun yet; the same command begins it/,
+    /nothing was started yet; rerun the same command to start it/,
   );
   assert.ok(!existsSync(config.out));
   await stoppedAfterOneStep(config);
@@ -268,7 +268,7 @@ test('what does not fit is refused before training, and nothing is written', asy
     [{ init: narrow }, Refusal, /d_sae 10 where this run has 300/],
     [{ init: root }, Refusal, /is not an SAE directory/],
     [{ activations: root }, Refusal, /is not an activation store/],
-    [{ device: 'tpu' }, UsageRefusal, /no device "tpu"/],
+    [{ device: 'tpu' }, UsageRefusal, /"tpu" is not a device/],
   ] as const) {
     const config = configured(more as Partial<TrainConfig>);
     await assert.rejects(train(config, silent, never), (error: unknown) => {

@@ -61,7 +61,7 @@ test('a stalled run shows for how long, in minutes', () => {
 test('what could not be shown is listed', () => {
   const text = fragmentOf([runNamed('a', { unreadable: 1 })], { complete: false, refused: 2 });
   assert.match(text, /1 line of metrics\.jsonl could not be read/);
-  assert.match(text, /There is more below this directory than is shown/);
+  assert.match(text, /This directory contains more than is shown/);
   assert.match(text, /The metrics\.jsonl of 2 runs may not be read\./);
 });
 
@@ -103,6 +103,6 @@ test('of very many runs the latest to write are drawn, with fewer points, and al
   assert.equal(drawn.length, MOST_DRAWN);
   assert.ok(drawn.every(({ index, name }) => index >= 20 && name === `gated, run-${1000 + index}`));
   assert.ok(drawn.every(({ curve: { length } }) => length > 48 && length <= 96));
-  assert.match(text, /Of 120 runs, the 100 that wrote last are drawn\./);
+  assert.match(text, /Of 120 runs, the 100 most recently updated are drawn\./);
   assert.ok(text.indexOf('<table') > text.indexOf('<figure>'), 'a long table comes last');
 });

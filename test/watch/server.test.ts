@@ -111,7 +111,7 @@ test('there are only two paths, however others are written', async (t) => {
   ]) {
     const { status, body, headers } = await ask(url, path);
     assert.equal(status, 404, path);
-    assert.equal(body, 'There is nothing here; the page is at /.\n');
+    assert.equal(body, 'Not found; the page is at /.\n');
     assert.equal(headers['x-content-type-options'], 'nosniff');
   }
 });

@@ -63,7 +63,7 @@ test("a template's range is Python's, as far as any template needs it", async ()
 test('what is not a conversation is refused by name', async () => {
   const not = (value: unknown, code: Parameters<typeof refuses>[1], word: string) =>
     refuses(() => rendered(PLAIN, [asked, value]), code, word);
-  await not('Hello', 'corpus/no-chat', 'holds text');
+  await not('Hello', 'corpus/no-chat', 'is text');
   await not(['Hello'], 'corpus/no-chat', 'message 1');
   await not([{ content: 'x' }], 'corpus/no-chat', 'role');
   await not([turn('user', null)], 'corpus/no-chat', 'null');

@@ -107,7 +107,7 @@ test('a device with too little memory is refused with the numbers, and closed', 
 
 test('an untied encoder is refused, and a state of other sizes', { skip }, async () => {
   const untied = { ...settings, architecture: 'gated_untied' as const };
-  await assert.rejects(openOnCpu(untied, new Map()), /wants two/);
+  await assert.rejects(openOnCpu(untied, new Map()), /needs two/);
   await assert.rejects(
     openOnCpu(settings, new Map([['b_dec', new Float32Array(3)]])),
     /b_dec: 3 values where 22 belong/,
@@ -128,7 +128,7 @@ test('--engine cuda needs --experimental and a CUDA device, and auto never picks
   refused({ ...cuda, device: 'cpu' }, /runs on an NVIDIA GPU, not on cpu/);
   refused({ engine: 'cuda', experimental: true }, /not on cpu/);
   refused({ ...cuda, device: 'webgpu' }, /not on webgpu/);
-  refused(cuda, /wants two/, { ...settings, architecture: 'gated_untied' });
+  refused(cuda, /needs two/, { ...settings, architecture: 'gated_untied' });
   const topk = (auxCoefficient: number) => smallSettings('topk', { options: { k: 8, kAux: 4, auxCoefficient } });
   for (const auxCoefficient of [0, 0.1]) assert.equal(chooseEngine(cuda, topk(auxCoefficient)), 'cuda');
   const multi = smallSettings('topk', { options: { k: 8, kAux: 4, auxCoefficient: 0, multiTopk: true } });
