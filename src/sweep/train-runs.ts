@@ -5,9 +5,9 @@ import { memory } from '../machine/memory.js';
 import type { Progress, StopRequest, Table } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
 import { chooseEngine, memoryNeeded } from '../train/engines/open.js';
-import { lookedAtOnce } from '../train/looked-at-once.js';
 import { l0AndVariance } from '../train/metrics-log.js';
 import { engineSettings } from '../train/run-settings.js';
+import { sampledOnce } from '../train/sampled-once.js';
 import { openSource } from '../train/train.js';
 import { Trainer } from '../train/trainer.js';
 import { type Fault, reportVerdict } from '../train/verdict.js';
@@ -53,7 +53,7 @@ export async function trainRuns(
     for (const together of passes(runs, source)) {
       const lanes: Lane[] = [];
       const batches = source.batches(order, seed);
-      const looks = lookedAtOnce(batches);
+      const looks = sampledOnce(batches);
       try {
         for (const run of together) {
           const say = (line: string) => progress.say(`${run.name}: ${line}`);

@@ -7,37 +7,40 @@ import { widen } from '../safetensors/floats.js';
 import type { Factors } from './engines/engine.js';
 import { geometricMedian } from './geometric-median.js';
 
-// --normalize per-dimension: training sees z_i = m_i x_i, where m_i is 1 over the spread of dimension i. A real model has
-// a few dimensions whose variance is thousands of times that of the others, and a squared error in raw coordinates is
-// theirs alone. What is saved is in raw coordinates again: the same function, with the factors folded into the weights.
+// --normalize per-dimension: training sees z_i = m_i x_i, where m_i is 1 over the standard deviation of dimension i. In
+// real models, a few dimensions have thousands of times the variance of the others, and dominate squared errors in raw
+// coordinates. The saved SAE is in raw coordinates again: the same function, with the factors folded into the weights.
 
-/** Does a run begin with what is about raw activations? */
+/** Does a run involve settings that refer to raw activations? */
 export function beginsRaw({ init, l1Convention }: Pick<TrainConfig, 'init' | 'l1Convention'>): boolean {
   return init !== undefined || l1Convention === 'paper';
 }
 
-/** --normalize, or what it is if not given. */
+/** --normalize, or its default. */
 export function normalizationOf(
   config: Pick<TrainConfig, 'normalize' | 'init' | 'l1Convention'>,
 ): NonNullable<TrainConfig['normalize']> {
   return config.normalize ?? (beginsRaw(config) ? 'mean-norm' : 'per-dimension');
 }
 
-/** Of a dimension that hardly varies: its spread counts as this share of the median dimension's, at least. */
+/** A dimension that hardly varies: its deviation counts as at least this share of the median dimension's. */
 const FLOOR = 1e-3;
-/** Activations farther from the middle than this many times the median are left out: attention sinks hold much of some variances. */
+/**
+ * Activations further from the centre than this many times the median are ignored: attention sinks dominate some
+ * variances.
+ */
 const FARTHEST = 5;
-/** A deviation of this share of the mean is float32's rounding. */
+/** A deviation of this share of the mean is float32 rounding. */
 const ROUNDING = 2 ** -24;
-/** Activations whose geometric median is the middle. */
+/** Max activations for the geometric median that serves as the centre. */
 const MIDDLE_ROWS = 1024;
 
 /**
- * 1 over the standard deviation of every dimension, taken without the activations farthest from the middle. A constant
- * vector on all activations changes nothing.
+ * 1 over the standard deviation of every dimension, ignoring the activations furthest from the centre. Adding a
+ * constant vector to all activations changes nothing.
  *
  * @param rows [rows × d]
- * @returns [d], numbers of float32; undefined where activations do not vary, or by less than float32 can scale
+ * @returns [d], exact in float32; undefined if activations do not vary, or vary by less than float32 can scale
  */
 export function perDimension(rows: Float32Array, d: number): number[] | undefined {
   const used = rowsNearMiddle(rows, d);
@@ -49,14 +52,14 @@ export function perDimension(rows: Float32Array, d: number): number[] | undefine
     const deviation = Math.sqrt(value / used.length);
     return deviation > ROUNDING * Math.abs(mean[i]!) || Number.isNaN(deviation) ? deviation : 0;
   });
-  // Of activations that are not finite the first step tells.
+  // Non-finite activations are reported by the first step.
   if (spread.some(Number.isNaN)) return new Array(d).fill(1);
   const floor = FLOOR * median(spread.filter((value) => value > 0));
   if (floor === 0 || Math.fround(1 / floor) === Number.POSITIVE_INFINITY) return undefined;
   return Array.from(spread, (value) => Math.fround(1 / Math.max(value, floor)));
 }
 
-/** Indices of the rows that are no farther from the middle than FARTHEST times the median. */
+/** Indices of the rows no further from the centre than FARTHEST times the median. */
 export function rowsNearMiddle(rows: Float32Array, d: number): number[] {
   const middle = geometricMedian(rows.subarray(0, MIDDLE_ROWS * d), d);
   const distances = Float64Array.from({ length: rows.length / d }, (_, row) => {
@@ -70,7 +73,7 @@ export function rowsNearMiddle(rows: Float32Array, d: number): number[] {
 
 const median = (values: Float64Array) => Float64Array.from(values).sort()[values.length >> 1] ?? 0;
 
-/** Rows of a source as training with factors sees them, in float32. */
+/** Rows of a source as seen by training with factors, in float32. */
 export class Coordinates {
   private readonly used: { x?: Float32Array; y?: Float32Array } = {};
 
@@ -79,12 +82,12 @@ export class Coordinates {
     private readonly source: SourceDescription,
   ) {}
 
-  /** What a source with these coordinates would say. */
+  /** The description of a source with these coordinates. */
   get about(): SourceDescription {
     return { ...this.source, dtype: 'float32' };
   }
 
-  /** A batch in these coordinates: arrays that the next call writes over. */
+  /** A batch in these coordinates: arrays that the next call overwrites. */
   batch({ x, y }: Batch): Batch {
     const { input, target } = this.factors;
     this.used.x = this.times(x, input, this.used.x);
@@ -92,7 +95,7 @@ export class Coordinates {
     return { x: this.used.x, ...(y && { y: this.used.y }) };
   }
 
-  /** Batches whose inputs to look at are in these coordinates; what they deal is as it was. */
+  /** Batches whose `inputs` are in these coordinates; dealt batches are unchanged. */
   looking(batches: Batches): Batches {
     const { factors, times } = this;
     return {
@@ -113,7 +116,7 @@ export class Coordinates {
     };
   }
 
-  /** [rows × d] float32 of rows as the source has them, times a factor a dimension. */
+  /** [rows × d] float32 of a source's rows, times one factor per dimension. */
   private readonly times = (values: ActivationArray, factors: readonly number[], into?: Float32Array): Float32Array => {
     const wide = values instanceof Float32Array ? values : widen(values, this.source.dtype);
     const d = factors.length;
@@ -124,8 +127,8 @@ export class Coordinates {
 }
 
 /**
- * The SAE in raw coordinates that computes what `sae` computes in those of `factors`. Rows of W_dec have norm 1 again,
- * where features do not compete: f_j then is as many times as large as the row was long.
+ * The SAE in raw coordinates that computes the same as `sae` in those of `factors`. If features do not compete, rows of
+ * W_dec are renormalised: f_j is then multiplied by the row's previous length.
  */
 export function inRawCoordinates(sae: Sae, { input, target = input }: Factors): Sae {
   const { dIn, dOut, dSae } = sae;

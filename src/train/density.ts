@@ -9,25 +9,25 @@ import { widen } from '../safetensors/floats.js';
 import type { Bins } from '../tensorboard/event.js';
 import type { EngineSettings } from './engines/engine.js';
 
-/** Max activations that are sampled. */
+/** Max activations in the sample. */
 const MOST_ROWS = 4096;
 /** Max operations of the encoder over all of them: about a second on a few cores. */
 const MOST_OPERATIONS = 2e11;
-/** Entries of f that exist at one time: 16 MiB. */
+/** Entries of f held at a time: 16 MiB. */
 export const DENSITY_ENTRIES = 2 ** 22;
-/** Bins per power of ten, from 10⁻⁴ (no sample is larger) to 1. */
+/** Bins per decade, from 10⁻⁴ (samples are no larger) to 1. */
 const [PER_DECADE, DECADES] = [8, 4];
 
-/** What the density of features is measured on. */
+/** Sample for measuring the density of features. */
 export interface DensitySample {
-  /** Of scaled activations. */
+  /** For scaled activations. */
   readonly sae: Sae;
-  /** As the engine has it, unscaled. */
+  /** As passed to the engine, unscaled. */
   readonly batch: Batch;
   readonly settings: EngineSettings;
 }
 
-/** Features by log10 of the share of a batch on which they fire; those that fire on none are in no bin. */
+/** Histogram of features by log10 of the share of a batch on which they fire; silent ones are in no bin. */
 export async function densityBins({ sae, batch, settings }: DensitySample): Promise<{ bins: Bins; silent: number }> {
   const { dIn, dSae } = sae;
   const rows = Math.max(1, Math.min(settings.batch, MOST_ROWS, Math.floor(MOST_OPERATIONS / (2 * dIn * dSae))));
@@ -38,13 +38,13 @@ export async function densityBins({ sae, batch, settings }: DensitySample): Prom
   let silent = 0;
   for (const count of fired) {
     if (count === 0) silent++;
-    // The last bin has its upper edge, 1, as well.
+    // The last bin includes its upper edge, 1.
     else counts[Math.min(counts.length - 1, Math.floor((Math.log10(count / rows) + DECADES) * PER_DECADE))]!++;
   }
   return { bins: { edges, counts }, silent };
 }
 
-/** On how many rows each feature fires, [d_sae]. */
+/** Number of rows on which each feature fires, [d_sae]. */
 async function firings(sae: Sae, x: Float32Array, { threads }: EngineSettings): Promise<Uint32Array> {
   const { Tensor } = await onnxRuntime();
   const { dIn, dSae } = sae;

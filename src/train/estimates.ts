@@ -9,63 +9,63 @@ import type { ArchitectureName } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
 import { beginsRaw, Coordinates, normalizationOf, perDimension } from './coordinates.js';
 import type { Factors } from './engines/engine.js';
-import { BEFORE } from './looked-at-once.js';
 import { REMARK_ROWS } from './remarks.js';
+import { BEFORE } from './sampled-once.js';
 
-/** What a run must know of its activations before the first step; part of a checkpoint. */
+/** What a run must know about its activations before the first step; part of a checkpoint. */
 export const estimatesSchema = z.object({
-  /** E|x|, of the whole source where it knows it, else of a sample. */
+  /** E|x|, over the whole source if known, otherwise over a sample. */
   meanNorm: z.number().nonnegative(),
-  /** E|y| in the same way, where the target is not the input. */
+  /** E|y| likewise, if the target is not the input. */
   meanNormOut: z.number().nonnegative().optional(),
-  /** E|y|² of what is reconstructed, of a sample; null if nothing asks for it. */
+  /** E|y|² of the reconstructed activation, over a sample; null if not needed. */
   meanSquare: z.number().nonnegative().nullable(),
-  /** Of --normalize per-dimension, [d_in], and [d_out] where the target is not the input. */
+  /** Factors of --normalize per-dimension, [d_in], and [d_out] if the target is not the input. */
   factors: z
     .object({
       input: z.array(z.number().positive()).readonly(),
       target: z.array(z.number().positive()).readonly().optional(),
     })
     .optional(),
-  /** Of norms of a sample; only where long activations are left out. */
+  /** From the norms of a sample; only if long activations are left out. */
   medianNorm: z.number().positive().optional(),
-  /** Directions in which features began, where --init-subspace found fewer than there are dimensions. */
+  /** Number of initial directions of features, if --init-subspace found fewer than there are dimensions. */
   subspace: z.object({ input: z.int().positive().optional(), target: z.int().positive().optional() }).optional(),
-  /** E|x|² and E|y|², of a sample; with --normalize unit-square alone. */
+  /** E|x|² and E|y|², over a sample; only with --normalize unit-square. */
   square: z.number().nonnegative().optional(),
   squareOut: z.number().nonnegative().optional(),
 });
 export type Estimates = Readonly<z.infer<typeof estimatesSchema>>;
 
-/** Activations of a sample of which norms, or what decides scales, are taken. */
+/** Sample size for estimating norms and scales. */
 export const SAMPLE_ROWS = 65_536;
 
-/** Are norms asked for that the source does not know? */
+/** Are norms needed that the source does not know? */
 function lacksNorms(config: TrainConfig, { meanNorm, target }: KnownNorms): boolean {
   return normalizationOf(config) === 'mean-norm' && (meanNorm === null || target?.meanNorm === null);
 }
 
-/** What a source may know of norms. */
+/** What a source may know about norms. */
 export interface KnownNorms extends Pick<SourceDescription, 'meanNorm'> {
   readonly target?: Pick<Target, 'meanNorm'>;
 }
 
-/** Is the start taken from a sample? */
+/** Is the initialisation based on a sample? */
 export function startsSparse({ start, init }: TrainConfig, architecture: ArchitectureName): boolean {
   return start === 'sparse' && init === undefined && trainingOf(architecture).sparseStart !== undefined;
 }
 
-/** Are the directions of features taken from a sample? */
+/** Are the features' directions based on a sample? */
 export function startsWithin({ initSubspace, init }: Pick<TrainConfig, 'initSubspace' | 'init'>): boolean {
   return initSubspace !== 'none' && init === undefined;
 }
 
-/** Is there a sample from which norms are estimated? */
+/** Is there a sample for estimating norms? */
 function estimatesNorms(config: TrainConfig, about: KnownNorms): boolean {
   return config.l2Normalise || normalizationOf(config) === 'unit-square' || lacksNorms(config, about);
 }
 
-/** Is it looked whether activations are too long? */
+/** Are activations tested for being too long? */
 export function mayLeaveOut(config: TrainConfig): boolean {
   const { maxActivationNormMultiple: multiple } = config;
   return multiple === undefined ? !beginsRaw(config) : multiple > 0;
@@ -84,7 +84,7 @@ export function looksBefore(config: TrainConfig, architecture: ArchitectureName,
   );
 }
 
-/** Max rows of the largest sample that is taken before the first step; 0 if none is. */
+/** Max rows of the largest sample taken before the first step; 0 if there is none. */
 export function mostSampled(
   config: TrainConfig,
   architecture: ArchitectureName,
@@ -96,7 +96,9 @@ export function mostSampled(
   return looksBefore(config, architecture, about) ? REMARK_ROWS : 0;
 }
 
-/** @throws Refusal when activations are zero, or beyond float32 once squared, and the run would divide by what is estimated */
+/**
+ * @throws Refusal if activations are zero, or overflow float32 once squared, and the run would divide by the estimate
+ */
 export async function estimate(
   config: TrainConfig,
   about: SourceDescription,
@@ -132,8 +134,8 @@ export async function estimate(
   }
   if (meanSquare === 0) {
     throw new Refusal(
-      `${place}: every activation is zero, and --l2-normalise divides by E|x|².`,
-      'Leave --l2-normalise out, or choose another hook.',
+      `${place}: every activation is zero, but --l2-normalise divides by E|x|².`,
+      'Omit --l2-normalise, or choose another hook.',
       'train/all-zero',
     );
   }
@@ -147,7 +149,7 @@ export async function estimate(
 }
 
 /**
- * Of --normalize per-dimension.
+ * For --normalize per-dimension.
  *
  * @throws Refusal if activations do not vary
  */
@@ -160,7 +162,7 @@ async function factorsOf(about: SourceDescription, batches: Batches, stop: StopR
 
 function throwAlike(place: string): never {
   throw new Refusal(
-    `${place}: activations are all alike, and --normalize per-dimension divides by how much they vary.`,
+    `${place}: all activations are equal, but --normalize per-dimension divides by their standard deviation.`,
     'Use --normalize none, or choose another hook.',
     'train/no-scale',
   );
@@ -176,31 +178,31 @@ function normsOf(values: Float32Array, d: number): Float64Array {
 
 const mean = (values: Float64Array) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** Factor that brings activations of width d to a mean norm of √d. */
+/** Factor that scales activations of width d to a mean norm of √d. */
 export function scaleOf(meanNorm: number, d: number): number {
   return Math.sqrt(d) / meanNorm;
 }
 
-/** Factor that brings activations of that E|x|² to one of 1. */
+/** Factor that scales activations with this E|x|² to 1. */
 export function unitScale(square: number): number {
   return 1 / Math.sqrt(square);
 }
 
 const targetsAt = (place: string, { hook }: Target) => `${place}, targets at ${hook}`;
 
-/** @throws Refusal if the factor is not a number of float32 */
+/** @throws Refusal if the factor is not representable in float32 */
 function checkScalable(place: string, factor: number, norm: number): void {
   const scale = Math.fround(factor);
   if (scale > 0 && scale < Number.POSITIVE_INFINITY) return;
   const what = norm === 0 ? 'every activation is zero' : `the mean norm of activations is ${norm}`;
   throw new Refusal(
-    `${place}: ${what}, which --normalize mean-norm or unit-square cannot scale.`,
+    `${place}: ${what}, so --normalize mean-norm or unit-square cannot scale them.`,
     'Use --normalize none, or choose another hook.',
     'train/no-scale',
   );
 }
 
-/** Raw activations: x [rows × d_in], and y [rows × d_out] of a target that is not the input. */
+/** Raw activations: x [rows × d_in], and y [rows × d_out] for a target that is not the input. */
 export interface Sample {
   readonly x: Float32Array;
   readonly y?: Float32Array;

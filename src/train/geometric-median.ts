@@ -1,13 +1,13 @@
-/** Activations whose geometric median is taken: more than a few thousand change it by less than its noise. */
+/** Sample size for the geometric median: more than a few thousand activations change it by less than its noise. */
 export const MEDIAN_ROWS = 8192;
 
-/** Weiszfeld's iteration ends when it moves less than this share of the points' spread. */
+/** Weiszfeld's iteration ends when it moves by less than this share of the points' spread. */
 const TOLERANCE = 1e-6;
 const MOST_ITERATIONS = 200;
 
 /**
- * The point with the least Σ |x_i − m|, by Weiszfeld's iteration (Weiszfeld 1937) from the mean. Unlike the mean it is
- * not drawn by a few very long activations.
+ * The point that minimises Σ |x_i − m|, by Weiszfeld's iteration (Weiszfeld 1937) from the mean. Unlike the mean it is
+ * robust to a few very long activations.
  *
  * @param points [rows × d]
  * @returns [d]
@@ -19,7 +19,7 @@ export function geometricMedian(points: Float32Array, d: number): Float64Array {
     const distances = Float64Array.from({ length: rows }, (_, row) => distance(points, row, median));
     const spread = distances.reduce((sum, x) => sum + x, 0) / rows;
     if (spread === 0) break;
-    // A point that the median lies on would have infinite weight.
+    // A point that coincides with the median would have infinite weight.
     const next = weightedMean(points, d, (row) => 1 / Math.max(distances[row]!, 1e-9 * spread));
     const moved = Math.sqrt(next.reduce((sum, x, i) => sum + (x - median[i]!) ** 2, 0));
     median = next;

@@ -9,16 +9,16 @@ import { parameterShape, type Sae } from '../sae/sae.js';
 import { type Engine, type EngineSettings, type Example, sizesOf } from './engines/engine.js';
 import { optionsOf } from './engines/state.js';
 
-/** Max feature activations that exist at a time: 128 MiB of float32. */
+/** Max feature activations held at a time: 128 MiB of float32. */
 export const MOST_LOSS_ENTRIES = 2 ** 25;
 
-/** What a stop meanwhile says; who asked for the losses knows what is kept. */
+/** Message of a stop in the meantime; the caller knows what is kept. */
 export const INPUTS_STOPPED = 'inputs were sampled.';
 
-/** The training loss of inputs one by one. */
+/** The training loss of individual inputs. */
 export interface InputLosses {
   /**
-   * @param rows x [rows × d_in] scaled activations, and y [rows × d_out] where the target is another
+   * @param rows x [rows × d_in] scaled activations, and y [rows × d_out] if the target is not the input
    * @returns [rows]
    * @throws Interrupted if a stop was requested
    */
@@ -26,7 +26,7 @@ export interface InputLosses {
   close(): Promise<void>;
 }
 
-/** Those that an engine computes where its parameters are; undefined if it does not. */
+/** Losses computed by an engine where its parameters are; undefined if it does not support that. */
 export function engineLosses(engine: Engine, l1: number): InputLosses | undefined {
   if (!engine.losses) return undefined;
   return {
@@ -39,11 +39,11 @@ export function engineLosses(engine: Engine, l1: number): InputLosses | undefine
 }
 
 /**
- * The loss of single inputs under an SAE as it stands, as one plain graph that is the same for every engine:
- * resampling is rare, and its draws must not depend on how steps are computed. With the CUDA engine alone, whose SAEs may
- * be too large for that, they depend on its rounding (`engineLosses`).
+ * The loss of single inputs under the current SAE, as one plain graph that is the same for every engine: resampling is
+ * rare, and its draws must not depend on how steps are computed. Only with the CUDA engine, whose SAEs may be too large
+ * for that, do they depend on its rounding (`engineLosses`).
  *
- * @param sae of scaled activations
+ * @param sae for scaled activations
  * @param l1 λ in the engines' convention
  */
 export async function openInputLosses(sae: Sae, settings: EngineSettings, l1: number): Promise<InputLosses> {
@@ -79,7 +79,7 @@ export async function openInputLosses(sae: Sae, settings: EngineSettings, l1: nu
   };
 }
 
-/** The terms of the loss that trains, summed per input: [rows]. */
+/** The terms of the training loss, summed per input: [rows]. */
 function lossOfEach(g: GraphBuilder, settings: EngineSettings, w: ParameterValues, l1: number): Value {
   const loss = trainingOf(settings.architecture).loss(
     g,
@@ -93,7 +93,7 @@ function lossOfEach(g: GraphBuilder, settings: EngineSettings, w: ParameterValue
   return [loss.penalty, loss.auxiliary].reduce<Value>((sum, term) => (term ? g.add(sum, term) : sum), loss.mse);
 }
 
-/** Scaled rows as the loss takes them. */
+/** Scaled rows as input of the loss. */
 function examples(
   g: GraphBuilder,
   { dIn, dOut, skip }: EngineSettings,

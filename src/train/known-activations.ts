@@ -9,32 +9,32 @@ import { type Estimates, estimate, sampleRows } from './estimates.js';
 import { normLimitOf, OrdinaryRows } from './ordinary-rows.js';
 import { REMARK_ROWS, remarksOn } from './remarks.js';
 
-/** A run that looks at its activations before the first step. */
+/** A run that samples its activations before the first step. */
 export interface Looking {
   readonly config: TrainConfig;
   readonly about: SourceDescription;
   readonly batches: Batches;
-  /** Told of what is worth reading afterwards. */
+  /** Receives log lines. */
   readonly say: (line: string) => void;
   readonly stop: StopRequest;
 }
 
-/** What of a checkpoint is about its activations. */
+/** The part of a checkpoint about its activations. */
 interface Kept {
   readonly estimates: Estimates;
   readonly leftOut?: number;
 }
 
 /**
- * What is known of the activations before the first step, and what leaves rows out of training.
+ * Everything known about the activations before the first step, and the rule for leaving rows out of training.
  *
- * @param begun what decides the run's result, as far as that is known without the activations
- * @returns `fixed` is all of it, and `own` says the same as flags
+ * @param begun settings that determine the run's result, as far as known without the activations
+ * @returns `fixed` is all of it, and `own` the same as flags
  */
 export async function knownOf(looking: Looking, begun: WrittenRecord, kept: Kept | undefined) {
   const { config, about, batches, stop } = looking;
   const { limit, multiple } = kept ? limitKept(begun, about, kept.estimates) : await newLimit(looking);
-  // Of a store that was harvested without them, none is left to leave out.
+  // A store harvested without long rows contains none to leave out.
   const ordinary = limit && !about.normLimit ? new OrdinaryRows(limit, about, kept?.leftOut) : undefined;
   const among = ordinary?.looking(batches) ?? batches;
   const described = limit ? { ...about, normLimit: limit } : about;
@@ -43,18 +43,18 @@ export async function knownOf(looking: Looking, begun: WrittenRecord, kept: Kept
     ...(ordinary && { medianNorm: limit!.median }),
   };
   const coordinates = estimates.factors && new Coordinates(estimates.factors, about);
-  const looked = coordinates?.looking(among) ?? among;
+  const sampled = coordinates?.looking(among) ?? among;
   const fixed: WrittenRecord = { ...begun, [MULTIPLE]: multiple };
   const own: TrainConfig = { ...config, maxActivationNormMultiple: multiple };
-  return { estimates, ordinary, described, coordinates, seen: coordinates?.about ?? about, looked, fixed, own };
+  return { estimates, ordinary, described, coordinates, seen: coordinates?.about ?? about, sampled, fixed, own };
 }
 
 const MULTIPLE = recordName('maxActivationNormMultiple');
 
-/** What decides which rows are too long, and what the run records of it. */
+/** The rule for rows that are too long, and what the run records about it. */
 interface Decided {
   readonly limit: NormLimit | undefined;
-  /** 0: none is. */
+  /** 0: none is left out. */
   readonly multiple: number;
 }
 
@@ -63,13 +63,13 @@ async function newLimit({ config, about, batches, say, stop }: Looking): Promise
   return { limit, multiple: limit?.multiple ?? 0 };
 }
 
-/** As it was decided when the run began. */
+/** As decided when the run started. */
 function limitKept(begun: WrittenRecord, about: SourceDescription, { medianNorm: median }: Estimates): Decided {
   const multiple = Number(begun[MULTIPLE]);
   return { limit: about.normLimit ?? (median === undefined ? undefined : { multiple, median }), multiple };
 }
 
-/** Says what is unusual about the activations. */
+/** Reports unusual properties of the activations. */
 export async function remark({ config, about, batches, say, stop }: Looking, limit?: NormLimit): Promise<void> {
   const { x } = await sampleRows(batches, about, REMARK_ROWS, stop);
   for (const line of remarksOn(x, about.dIn, config, limit)) say(line);

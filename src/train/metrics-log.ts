@@ -5,7 +5,7 @@ import { METRICS_FILE, type MetricsLine } from '../sae/training-curve.js';
 import type { EngineSettings, StepMetrics } from './engines/engine.js';
 import { deadKnownFrom } from './schedule.js';
 
-/** Sums of the steps since the last line; part of a checkpoint, so that a resumed run writes the same lines. */
+/** Sums over the steps since the last line; part of a checkpoint, so that a resumed run writes the same lines. */
 export const metricSums = z.object({
   steps: z.number().nonnegative(),
   mse: z.number(),
@@ -19,7 +19,7 @@ export type MetricSums = z.infer<typeof metricSums>;
 
 const zero = (): MetricSums => ({ steps: 0, mse: 0, l1: 0, aux: 0, l0: 0, variance: 0, resampled: 0 });
 
-/** Gathers step metrics into lines of metrics.jsonl. */
+/** Accumulates step metrics into lines of metrics.jsonl. */
 export class MetricsLog {
   private since = performance.now();
   private stepsTimed = 0;
@@ -35,20 +35,20 @@ export class MetricsLog {
     for (const key of ['mse', 'l1', 'aux', 'l0', 'variance'] as const) this.sums[key] += step[key];
   }
 
-  /** `features` dead features were given new directions. */
+  /** Records that `features` dead features were resampled. */
   resampled(features: number): void {
     this.sums.resampled += features;
   }
 
-  /** What a checkpoint keeps. */
+  /** Contents for a checkpoint. */
   state(): MetricSums {
     return { ...this.sums };
   }
 
   /**
-   * The line after `step` steps; begins the next one.
+   * The line after `step` steps; starts the next one.
    *
-   * @param lambda of the step, where it is adjusted
+   * @param lambda at the step, if it is adjusted
    */
   line(step: number, last: StepMetrics, lr: number, lambda?: number): MetricsLine {
     const { steps, mse, l1, aux, l0, variance, resampled } = this.sums;
@@ -67,7 +67,7 @@ export class MetricsLog {
       lr,
       lambda,
       resampled: resampled > 0 ? resampled : undefined,
-      // No clock is so coarse twice, but NaN and infinities are no JSON.
+      // Clocks are never that coarse twice, but JSON has no NaN and infinities.
       tokens_per_second: Math.round((this.stepsTimed * batch) / Math.max(seconds, 1e-6)),
     };
     this.sums = zero();
@@ -77,7 +77,7 @@ export class MetricsLog {
   }
 }
 
-/** L0 and explained variance of a line, for the terminal while a run is under way; empty before its first line. */
+/** L0 and explained variance of a line, for the terminal during a run; empty before its first line. */
 export function l0AndVariance(line: MetricsLine | undefined): string {
   if (!line) return '';
   const decimals = (value: number | null, digits: number) => value?.toFixed(digits) ?? '–';
@@ -85,8 +85,8 @@ export function l0AndVariance(line: MetricsLine | undefined): string {
 }
 
 /**
- * Opens a run's curve to continue it after `steps` steps; lines of later ones are dropped. A curve that ends before its
- * checkpoint (the machine lost power, or someone cut it) is continued all the same, and the gap is told.
+ * Opens a run's curve to continue it after `steps` steps; later lines are dropped. A curve that ends before its
+ * checkpoint (after a power failure, or if truncated) is continued anyway, and the gap is reported.
  */
 export async function openCurve(
   directory: string,
@@ -100,13 +100,13 @@ export async function openCurve(
   const last = curve.last?.step ?? 0;
   if (last + logEvery <= steps) {
     say(
-      `${METRICS_FILE} ends at step ${last}, and the checkpoint is of step ${steps}: the lines between are lost, and the curve has a gap there. The SAE is not affected.`,
+      `${METRICS_FILE} ends at step ${last}, but the checkpoint is from step ${steps}: the lines in between are lost, so the curve has a gap. The SAE is not affected.`,
     );
   }
   return curve;
 }
 
-/** Drops the lines of steps that a finished SAE does not have. */
+/** Drops lines of steps that a finished SAE does not have. */
 export function endCurve(directory: string, steps: number): Promise<void> {
   return trimJsonLines<MetricsLine>(join(directory, METRICS_FILE), (line) => line.step <= steps);
 }

@@ -6,9 +6,9 @@ import { significant } from '../progress/progress.js';
 import { firstNotFinite, widen } from '../safetensors/floats.js';
 import type { StepMetrics, StepSettings } from './engines/engine.js';
 
-/** Where a run stands when its numbers go wrong. */
+/** Progress of a run when its numbers become invalid. */
 export interface FailedStep {
-  /** Steps done, the one that went wrong included. */
+  /** Steps done, including the failed one. */
   readonly step: number;
   /** Name of the newest checkpoint in --out. */
   readonly checkpoint: string | undefined;
@@ -16,7 +16,7 @@ export interface FailedStep {
 
 /**
  * @param dtype of the batch
- * @throws Refusal when the loss of a step is NaN or infinite
+ * @throws Refusal if the loss of a step is NaN or infinite
  */
 export async function checkLoss(
   { mse, l1, aux }: StepMetrics,
@@ -36,18 +36,18 @@ export async function checkLoss(
   );
 }
 
-/** The refusal of a step that left a state which no further step can fix. */
+/** The error for a step that left an invalid state, which later steps cannot repair. */
 export function refusalOfBroken(what: string, lr: number | undefined, at: FailedStep): Refusal {
   const rate = lr === undefined ? '' : ` (learning rate ${significant(lr, 3)})`;
   return new Refusal(`After step ${at.step}${rate}, ${what}.`, remedy(at), 'train/not-finite');
 }
 
-/** The learning rate is one of the settings that a run keeps, and the same settings take the same steps. */
+/** The learning rate is fixed within a run, and the same settings would take the same steps. */
 function remedy({ checkpoint }: FailedStep): string {
   const kept =
     checkpoint === undefined
       ? 'no checkpoint had been written.'
-      : `${checkpoint} is kept, but --resume takes the same settings and comes to the same step.`;
+      : `${checkpoint} is kept, but --resume uses the same settings and would reach the same step.`;
   return `Train again with a smaller --lr, into another --out or with --overwrite; ${kept}`;
 }
 
@@ -59,12 +59,12 @@ function largestOf({ x, y }: Batch, dtype: ActivationDType): number {
 }
 
 /**
- * What of a state can never be mended by further steps, in words; undefined where all is well. Exact: every number is
- * looked at, which takes less time than writing them.
+ * A description of what is permanently wrong in a state; undefined if nothing is. Exact: every number is checked, which
+ * takes less time than writing them.
  *
- * @param state parameters, or a whole state of an engine
+ * @param state parameters, or an engine's complete state
  * @param rowLength of W_dec
- * @param unitRows whether the rows of W_dec are kept at norm 1: a row of zeros, as an overflowing norm leaves it, has none
+ * @param unitRows whether the rows of W_dec have norm 1: a zero row, left by an overflowing norm, does not
  */
 export function findBroken(
   state: ReadonlyMap<string, Float32Array>,
@@ -73,16 +73,16 @@ export function findBroken(
 ): string | undefined {
   for (const [name, values] of state) {
     const at = firstNotFinite(values, 'float32');
-    if (at >= 0) return `${name} holds ${values[at]} (entry ${at})`;
+    if (at >= 0) return `${name} contains ${values[at]} (entry ${at})`;
   }
-  // r_mag is used as exp(r_mag) only.
+  // r_mag is only used as exp(r_mag).
   const r = state.get('r_mag')?.findIndex((value) => Math.fround(Math.exp(value)) === Number.POSITIVE_INFINITY) ?? -1;
   if (r >= 0) return `exp(r_mag) of feature ${r} overflows`;
   const zero = unitRows ? zeroRow(state.get('W_dec'), rowLength) : -1;
   return zero >= 0 ? `row ${zero} of W_dec is zero` : undefined;
 }
 
-/** The first row without a number other than 0; −1 if there is none. */
+/** The first row of zeros; −1 if there is none. */
 function zeroRow(matrix: Float32Array | undefined, d: number): number {
   if (!matrix) return -1;
   for (let row = 0; row < matrix.length / d; row++) {

@@ -47,36 +47,38 @@ import { checkSubspace, subspaceBytes } from './subspace.js';
 import type { TargetL0 } from './target-l0.js';
 import { readCheckpoint } from './training-checkpoint.js';
 
-/** What a run is fed from. */
+/** Data source of a run. */
 export interface Feed {
   readonly source: ActivationSource;
-  /** Of the source; only `begin` moves them. Looks at them read the source each time, but for those of `lookedAtOnce`. */
+  /**
+   * Batches of the source; only `begin` advances them. Sampling reads the source each time, except with `sampledOnce`.
+   */
   readonly batches: Batches;
-  /** Given the steps done, makes sure that rows can come; called before anything on disk changes. */
+  /** Given the steps done, checks that rows are available; called before anything on disk changes. */
   readonly begin?: (steps: number) => Promise<void>;
 }
 
-/** Told of what is worth reading afterwards. */
+/** Receives log lines. */
 export type Say = (line: string) => void;
 
-/** Everything of a run that does not change from step to step. */
+/** The constants of a run. */
 export interface Run {
   readonly config: TrainConfig;
-  /** What it takes at most. */
+  /** Upper bound on its memory. */
   readonly memory: MemoryParts;
   readonly batches: Batches;
-  /** What is recorded of the source. */
+  /** Recorded properties of the source. */
   readonly about: SourceDescription;
-  /** What leaves rows out of batches. */
+  /** The rule for leaving rows out of batches. */
   readonly ordinary: OrdinaryRows | undefined;
-  /** What the engine sees of the source. */
+  /** The source as seen by the engine. */
   readonly seen: SourceDescription;
-  /** In which the engine sees its activations, where these are not raw ones times a factor. */
+  /** Coordinates in which the engine sees its activations, if not just scaled. */
   readonly coordinates: Coordinates | undefined;
   readonly plan: Schedule;
   readonly fixed: WrittenRecord;
   readonly settings: EngineSettings;
-  /** Parameters of --init that are not trained, where their scale is another while training. */
+  /** Frozen parameters from --init, if their scale differs during training. */
   readonly frozen: Parameters;
   readonly engineName: EngineName;
   readonly estimates: Estimates;
@@ -85,7 +87,7 @@ export interface Run {
   readonly stop: StopRequest;
 }
 
-/** A run that is about to take its next step. Who opened it closes engine and curve. */
+/** A run about to take its next step. Whoever opened it closes engine and curve. */
 export interface OpenRun {
   readonly run: Run;
   readonly engine: Engine;
@@ -93,15 +95,15 @@ export interface OpenRun {
   readonly curve: JsonLines<MetricsLine>;
   /** Steps after which features were resampled. */
   readonly resampledAt: number[];
-  /** What adjusts λ, where it does not stay. */
+  /** Adjusts λ, if it is not constant. */
   readonly adjusted?: TargetL0;
 }
 
 /**
- * Opens a run, or what its checkpoint left of it; the caller owns config.out. Everything that can be known before is
- * checked first, the engine included; nothing on disk changes until then.
+ * Opens a run, or resumes it from its checkpoint; the caller owns config.out. Everything that can be checked in advance
+ * is checked first, including opening the engine; nothing on disk changes until then.
  *
- * @returns undefined where --resume finds the SAE finished
+ * @returns undefined if --resume finds the SAE finished
  */
 export async function openRun(
   given: TrainConfig,
@@ -125,35 +127,35 @@ export async function openRun(
   const continued = (path: string, found: TrainingRecord, done: number) =>
     continuedCourse(path, found, done, config, about, initSha256);
   if (finished && continued(finished.path, finished.settings, finished.steps).plan.steps === finished.steps) {
-    // Should the rows be read all the same, they must be of the text that it was trained on.
+    // If the rows are read anyway, they must come from the text it was trained on.
     const { text } = finished.settings;
     if (text) batches.expectText?.(text);
     await tidyFinished(config, finished.steps);
     return undefined;
   }
-  // Of a run that is resumed, the course may be another.
+  // A resumed run may have a different course.
   const begun = resume ? undefined : newCourse(config, about, initSha256);
   checkResampling(config, sizes);
   const engineName = chooseEngine(config, sizes);
   checkMemory(engineName, sizes);
-  // A new checkpoint is written next to those that are kept.
+  // A new checkpoint is written before old ones are removed.
   await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
   const found = resume ? await readCheckpoint(out, continued, stateShapes(sizes), say) : undefined;
   const checkpoint = found?.checkpoint;
   if (finished && !(checkpoint && checkpoint.steps >= finished.steps)) throw stateNotKept(out, finished.steps);
   const { plan, fixed: asked } = found?.course ?? begun ?? newCourse(config, about, initSha256);
   const left = checkpoint ? kept(checkpoint.steps, plan.steps, out) : NOTHING_BEGUN;
-  // Who waits for rows knows nothing of checkpoints.
+  // The message for waiting for rows does not mention checkpoints.
   const saying = (error: unknown): never => {
     throw error instanceof Interrupted ? new Interrupted(error.signal, left) : error;
   };
   const looking = { config, about, batches, say, stop };
   const known = await knownOf(looking, asked, checkpoint).catch(saying);
-  const { estimates, ordinary, described, coordinates, seen, looked, fixed, own } = known;
+  const { estimates, ordinary, described, coordinates, seen, sampled, fixed, own } = known;
   const settings = engineSettings(config, about, activationScales(config, about, estimates), estimates.factors);
   const lambda = lambdaOf(config, settings, estimates);
   const adjusted = adjustmentOf(config, settings, plan, lambda, checkpoint?.adjustment);
-  const sample = (rows: number) => sampleRows(looked, seen, rows, stop);
+  const sample = (rows: number) => sampleRows(sampled, seen, rows, stop);
   const looks = !checkpoint && looksBefore(config, settings.architecture, about);
   if (looks) await remark(looking, described.normLimit).catch(saying);
   const start = checkpoint ?? (await startingPoint(config, settings, init, sample, say).catch(saying));
@@ -172,8 +174,8 @@ export async function openRun(
     const log = new MetricsLog(settings, checkpoint?.metricSums);
     const memory = trainingMemory(config, settings, engineName, source);
     const run = {
-      ...{ config: own, memory, about: described, batches: looked, ordinary, seen, coordinates, plan, fixed, settings },
-      ...{ frozen, engineName, estimates: estimated, lambda, say, stop },
+      ...{ config: own, memory, about: described, batches: sampled, ordinary, seen },
+      ...{ coordinates, plan, fixed, settings, frozen, engineName, estimates: estimated, lambda, say, stop },
     };
     return { run, engine, log, curve, adjusted, resampledAt: [...(checkpoint?.resampledAt ?? [])] };
   } catch (error) {
@@ -182,23 +184,25 @@ export async function openRun(
   }
 }
 
-/** Values of the graph of single inputs' losses that exist at a time. */
+/** Number of arrays of the input-loss graph held at a time. */
 const LOSS_VALUES = 8;
-/** Copies of looked-at rows as float32: as they are, scaled, the chunk under way, and one that is yet to be collected. */
-const LOOKED_AT = 4;
-/** A batch in the engine, and one that is gathered. */
+/** Copies of sampled rows as float32: raw, scaled, the current chunk, and one not yet garbage-collected. */
+const SAMPLE_COPIES = 4;
+/** A batch in the engine, and one being gathered. */
 const BATCHES = 2;
-/** Of what is sampled before the first step: the sample that is looked at, and one that is made of it or yet to be collected. */
+/** For samples before the first step: the sample itself, and a derived one or one not yet garbage-collected. */
 const SAMPLES = 2;
-/** A state on its way to a checkpoint: from the workers, put together, and the one before, yet to be collected. */
+/**
+ * A state being written to a checkpoint: from the workers, assembled, and the previous one, not yet garbage-collected.
+ */
 const STATES = 3;
 
-/** What of a source decides the memory of training on it. */
+/** The properties of a source that determine the memory of training on it. */
 interface MemorySource extends Pick<ActivationSource, 'memory'> {
   readonly about: KnownNorms & Pick<SourceDescription, 'rows' | 'normLimit'>;
 }
 
-/** What training holds at most, bytes: the engine reserves all it can ever need, and touches it as it needs it. */
+/** Max memory of training in bytes: the engine reserves all it can ever need, and touches it on demand. */
 export function trainingMemory(
   config: TrainConfig,
   settings: EngineSettings,
@@ -206,26 +210,26 @@ export function trainingMemory(
   source: MemorySource,
 ): MemoryParts {
   const { dIn, dOut = 0, dSae, batch } = settings;
-  // Of the rows that batches have.
+  // For the rows in batches.
   const width = dIn + dOut;
   const { about } = source;
   const { held, pieceRows } = source.memory(config.order);
   const resamples = config.resampleAt.length > 0;
   const looks = resamples || looksBefore(config, settings.architecture, about);
-  const looked = looks ? LOOKED_AT * 4 * pieceRows * width : 0;
+  const resampled = looks ? SAMPLE_COPIES * 4 * pieceRows * width : 0;
   const losses = resamples ? LOSS_VALUES * 4 * Math.min(MOST_LOSS_ENTRIES, pieceRows * dSae) : 0;
   const sampled = Math.min(mostSampled(config, settings.architecture, about), about.rows);
-  // Whole pieces, with token, context and position, until rows are dealt.
+  // Complete pieces, including token, context and position, until rows are dealt.
   const looking = sampled > 0 ? 4 * Math.min(sampled + pieceRows, about.rows) * (width + 3) : 0;
-  // Without what is too long.
+  // Without rows that are too long.
   const changed = mayLeaveOut(config) && !about.normLimit ? 1 : 0;
   return {
     engine: memoryNeeded(engine, settings),
     checkpoints: STATES * stateBytes(settings),
-    // Resampling has the state that it changes and the SAE as it stands, and one array's parts on their way back.
-    resampling: looked + losses + (resamples ? 2 * stateBytes(settings) : 0),
+    // Resampling holds the state that it changes, the current SAE, and parts of one array on their way back.
+    resampling: resampled + losses + (resamples ? 2 * stateBytes(settings) : 0),
     sample: SAMPLES * 4 * sampled * width + subspaceBytes(config, settings),
-    // The SAE as it stands, and its features on a few rows.
+    // The current SAE, and its features on a few rows.
     ...(config.logDir !== undefined && { tracking: stateBytes(settings) + 4 * 4 * DENSITY_ENTRIES }),
     rows: Math.max(held, looking) + (BATCHES + changed) * 4 * batch * width,
     program: PROGRAM_MEMORY + THREAD_MEMORY * threadsOf(engine, settings),

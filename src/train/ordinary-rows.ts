@@ -8,23 +8,23 @@ import type { StopRequest } from '../progress/progress.js';
 import { bfloat16Values, halfValues } from '../safetensors/floats.js';
 import { mayLeaveOut, SAMPLE_ROWS, sampleRows } from './estimates.js';
 
-// --max-activation-norm-multiple: a few activations, attention sinks most of them, are many times as long as the others,
-// and a squared error is mostly theirs. They are left out of training: of its estimates, and of its batches, where
-// others of the batch stand in their places, so that a batch has its size and an epoch its rows.
+// --max-activation-norm-multiple: a few activations, mostly attention sinks, are many times as long as the others, and
+// dominate squared errors. They are left out of training: out of its estimates, and out of its batches, where other
+// rows of the batch replace them, so that the sizes of batches and epochs do not change.
 
 /**
- * --max-activation-norm-multiple if not given, as dictionary_learning recommends. Less would count ordinary
- * activations of some sites among the sinks (docs/explanation/activations.md).
+ * Default of --max-activation-norm-multiple, as recommended by dictionary_learning. A lower value would treat ordinary
+ * activations of some hooks as sinks (docs/explanation/activations.md).
  */
 const USUAL_MULTIPLE = 10;
-/** Where more than this share is longer, they are no exceptions, and unless it is requested they are not left out. */
+/** If more than this share is longer, they are not exceptions, and are only left out if requested. */
 const MOST_LEFT_OUT = 0.005;
 
 /**
- * What decides which rows are too long for a new run; undefined if none is.
+ * The rule for rows that are too long in a new run; undefined if none are.
  *
- * @param say told of what is left out without being asked for
- * @throws UsageRefusal if the harvest of the store left rows out by another multiple
+ * @param say told what is left out by default
+ * @throws UsageRefusal if the harvest of the store left rows out with another multiple
  */
 export async function normLimitOf(
   config: TrainConfig,
@@ -39,13 +39,13 @@ export async function normLimitOf(
   if (harvested) {
     if (asked === 0) {
       say(
-        `${place} was harvested with --max-activation-norm-multiple ${harvested.multiple}: what that left out is not in it, and 0 does not bring it back.`,
+        `${place} was harvested with --max-activation-norm-multiple ${harvested.multiple}: the rows it left out are missing, and 0 cannot restore them.`,
       );
     }
     if (!asked || asked === harvested.multiple) return harvested;
     throw new UsageRefusal(
-      `${place} was harvested with --max-activation-norm-multiple ${harvested.multiple}, and this command says ${asked}.`,
-      'Leave it out here, or harvest without it.',
+      `${place} was harvested with --max-activation-norm-multiple ${harvested.multiple}, but this command has ${asked}.`,
+      'Omit it here, or harvest without it.',
       'train/norm-limit',
     );
   }
@@ -57,14 +57,14 @@ export async function normLimitOf(
     const longer = norms.filter((norm) => norm > multiple * median).length;
     if (!(median > 0) || longer === 0 || longer > MOST_LEFT_OUT * norms.length) return undefined;
     say(
-      `${longer} of ${norms.length} activations are more than ${multiple} times as long as the median: such activations are left out, and eval leaves them as they are (--max-activation-norm-multiple 0 trains on them).`,
+      `${longer} of ${norms.length} activations are more than ${multiple} times as long as the median: such activations are left out, and eval leaves them unchanged (--max-activation-norm-multiple 0 trains on them).`,
     );
     return { multiple, median };
   }
   if (median > 0) return { multiple, median };
   throw new Refusal(
-    `${place}: the median norm of the activations is 0, and --max-activation-norm-multiple multiplies it.`,
-    'Leave it out.',
+    `${place}: the median norm of the activations is 0, so --max-activation-norm-multiple has no effect.`,
+    'Omit it.',
     'train/norm-limit',
   );
 }
@@ -83,17 +83,17 @@ export class OrdinaryRows {
     this.longest = limit.multiple * limit.median;
   }
 
-  /** The source as estimates see it: what it says of all its norms is not about these rows. */
+  /** The source for estimates: its statistics over all norms do not apply to these rows. */
   get about(): SourceDescription {
     const { target } = this.source;
     return { ...this.source, meanNorm: null, ...(target && { target: { ...target, meanNorm: null } }) };
   }
 
   /**
-   * The batch with ordinary rows of it, in order, in the places of those that are too long: in a copy, which the next
-   * call writes over, unless it may be changed itself.
+   * The batch with rows that are too long replaced by ordinary ones, in order: in a copy that the next call overwrites,
+   * unless the batch itself may be changed.
    *
-   * @param own does nobody else train on it?
+   * @param own whether nobody else trains on it
    * @throws Refusal if all are too long
    */
   batch(batch: Batch, own = false): Batch {
@@ -130,7 +130,7 @@ export class OrdinaryRows {
     return mixed;
   }
 
-  /** Batches whose inputs to look at have no row that is too long; what they deal is as it was. */
+  /** Batches whose `inputs` contain no row that is too long; dealt batches are unchanged. */
   looking(batches: Batches): Batches {
     const without = (piece: Examples) => this.without(piece);
     return {
@@ -175,7 +175,7 @@ export class OrdinaryRows {
   }
 }
 
-/** Relative: sums of squares that differ by more are told apart in whatever order they are added up. */
+/** Relative tolerance: sums of squares that differ by more compare equally in any order of summation. */
 const NEAR = 1e-9;
 
 /** Is the norm of a row of d entries above `longest`? */
@@ -185,7 +185,7 @@ function isLonger(x: ActivationArray, at: number, d: number, dtype: ActivationDT
   return Math.abs(squares - most) > NEAR * most ? squares > most : normOf(x, at, d, dtype) > longest;
 }
 
-// Four sums at a time wait for one another less: a third of the time of one.
+// Four interleaved sums have fewer dependencies: a third of the time of one.
 
 function sumOfSquares(x: Float32Array, at: number, d: number): number {
   let a = 0;

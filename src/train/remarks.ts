@@ -4,21 +4,21 @@ import { ActivationSums, gammaOf } from '../activations/statistics.js';
 import type { TrainConfig } from '../config/stages/train.js';
 import { significant } from '../progress/progress.js';
 
-/** Activations that are sampled. */
+/** Sample size. */
 export const REMARK_ROWS = 16_384;
 
-/** γ from which on a run says so: b_dec has to carry the mean from the start (Simon, Adams, Zou 2026). */
+/** γ from which a run reports it: b_dec has to represent the mean from the start (Simon, Adams, Zou 2026). */
 const LARGE_GAMMA = 5;
-/** Fewer than this share of the activations with more than this share of the variance are said. */
+/** If fewer than this share of the activations have more than this share of the variance, that is reported. */
 const [FEW, MUCH] = [0.005, 0.25];
 
 type Settings = Pick<TrainConfig, 'bDecInit' | 'init' | 'normalize'>;
 
 /**
- * What is unusual about a run's inputs, and what it does about it: lines worth reading, none where nothing is.
+ * Unusual properties of a run's inputs, and how they are handled: log lines, empty if there are none.
  *
  * @param x raw activations [rows × d]
- * @param limit what leaves long ones out of training
+ * @param limit rule that leaves long ones out of training
  */
 export function remarksOn(x: Float32Array, d: number, config: Settings, limit?: NormLimit): string[] {
   const normed = new ActivationSums(d);
@@ -34,7 +34,7 @@ export function remarksOn(x: Float32Array, d: number, config: Settings, limit?: 
   if (tokens < FEW && variance > MUCH) {
     const share = (value: number) => `${significant(100 * value, 2)} %`;
     lines.push(
-      `${share(tokens)} of the activations hold ${share(variance)} of their variance: ${aboutLong(config, limit)}.`,
+      `${share(tokens)} of the activations have ${share(variance)} of their variance: ${aboutLong(config, limit)}.`,
     );
   }
   return lines;
@@ -43,16 +43,16 @@ export function remarksOn(x: Float32Array, d: number, config: Settings, limit?: 
 function aboutMean({ bDecInit, init }: Settings): string {
   if (init !== undefined) return 'b_dec is that of --init';
   if (bDecInit !== 'zero') return `b_dec starts at their ${bDecInit.replace('-', ' ')}`;
-  return 'b_dec starts at zero and many features will be dead; leave --b-dec-init out to start it at their geometric median';
+  return 'b_dec starts at zero and many features will be dead; omit --b-dec-init to start it at their geometric median';
 }
 
 function aboutLong({ normalize }: Settings, limit?: NormLimit): string {
   if (limit) return `those longer than ${limit.multiple} times the median are left out`;
-  const scales = normalize === 'per-dimension' ? '; the scale of each dimension is taken without them' : '';
-  return `they are trained on all the same${scales}; --max-activation-norm-multiple 5 leaves out what is 5 times as long as the median`;
+  const scales = normalize === 'per-dimension' ? '; they do not affect the scale of each dimension' : '';
+  return `they are used in training${scales}; --max-activation-norm-multiple 5 leaves out those 5 times as long as the median`;
 }
 
-/** The fewest rows that hold more than MUCH of Σ|x − μ|², as a share, and what they hold. */
+/** The smallest share of rows with more than MUCH of Σ|x − μ|², and their share of it. */
 function longFew(x: Float32Array, d: number): { tokens: number; variance: number } {
   const sums = new ActivationSums(d);
   sums.add(x, 'float32');

@@ -12,31 +12,31 @@ import type { EngineSettings, Example, TrainerState } from './engines/engine.js'
 import { isTrained, optionsOf } from './engines/state.js';
 import { INPUTS_STOPPED, type InputLosses } from './input-losses.js';
 
-/** Length of a resampled encoder row relative to the mean of those alive (Bricken et al. 2023). */
+/** Length of a resampled encoder row relative to the mean of live ones (Bricken et al. 2023). */
 const ENCODER_SHARE = 0.2;
 
-/** @throws UsageRefusal if the architecture has no use for resampling, or --train freezes what it would change */
+/** @throws UsageRefusal if the architecture does not support resampling, or --train freezes what it would change */
 export function checkResampling({ arch, resampleAt }: TrainConfig, settings: EngineSettings): void {
   if (resampleAt.length === 0) return;
   const { resampling, trains } = trainingOf(settings.architecture);
   if (resampling) {
     throw new UsageRefusal(
       `--resample-at does not apply to --arch ${arch}: ${resampling.unsupported}.`,
-      'Leave --resample-at out.',
+      'Omit --resample-at.',
       'train/foreign-flag',
     );
   }
-  // What its options never train (--ablate no-r-mag) stays as it is.
+  // Parameters never trained with its options (--ablate no-r-mag) stay unchanged.
   const frozen = trains(optionsOf(settings)).filter((name) => !isTrained(settings, name));
   if (frozen.length === 0) return;
   throw new UsageRefusal(
-    `--resample-at would change ${frozen.join(', ')}, which --train leaves as they are.`,
-    'Leave one of the two out.',
+    `--resample-at would change ${frozen.join(', ')}, which --train freezes.`,
+    'Omit one of the two.',
     'train/resample-frozen',
   );
 }
 
-/** Features that have not fired during the last dead-window activations, ascending. */
+/** Features that have not fired on the last dead-window activations, ascending. */
 export function deadFeatures(state: TrainerState, deadWindow: number): number[] {
   return [...state.get('since_fired')!].flatMap((since, j) => (since >= deadWindow ? [j] : []));
 }
@@ -44,21 +44,21 @@ export function deadFeatures(state: TrainerState, deadWindow: number): number[] 
 interface InputsToDraw {
   readonly batches: Batches;
   readonly about: SourceDescription;
-  /** Max looked at. */
+  /** Max inputs to sample from. */
   readonly most: number;
-  /** Steps done: the occasion. */
+  /** Steps done. */
   readonly step: number;
   readonly seed: number;
-  /** Looked at while inputs are. */
+  /** Progress callback while sampling. */
   readonly stop?: StopRequest;
 }
 
 /**
- * Draws `count` inputs without replacement, each draw with probability proportional to the squared loss of what is
- * left (Bricken et al. 2023; drawn with replacement, two features could become equal and would stay so). The draw is
- * that of Efraimidis and Spirakis (2006): the largest keys log(u) / loss².
+ * Draws `count` inputs without replacement, each with probability proportional to the squared loss of the remaining
+ * ones (Bricken et al. 2023; with replacement, two features could become equal and would stay so), using the method of
+ * Efraimidis and Spirakis (2006): the largest keys log(u) / loss².
  *
- * @param losses under the SAE as it stands; closed here
+ * @param losses under the current SAE; closed here
  * @returns at most count, and the number of inputs sampled
  * @throws Interrupted if a stop was requested
  */
@@ -89,7 +89,7 @@ export async function drawInputs(
     .filter((i) => keys[i]! > Number.NEGATIVE_INFINITY)
     .sort((a, b) => keys[b]! - keys[a]! || a - b)
     .slice(0, count);
-  // The pieces are read a second time: to keep every input until the last is seen would take their whole memory.
+  // The pieces are read again: keeping every input until the last is seen would take too much memory.
   const wanted = new Map(places.map((place, k) => [place, k]));
   const drawn: Example[] = [];
   let first = 0;
@@ -111,7 +111,7 @@ function exampleAt({ x, y }: Example, row: number, { dIn, dOut = 0 }: EngineSett
   return { x: of(x, dIn), ...(y && { y: of(y, dOut) }) };
 }
 
-/** Pieces of rows: x [rows × d_in], and y [rows × d_out] where the target is not the input. */
+/** Pieces of rows: x [rows × d_in], and y [rows × d_out] if the target is not the input. */
 async function* scaledInputs(
   batches: Batches,
   { dIn, dtype, target }: SourceDescription,
@@ -134,11 +134,11 @@ async function* scaledInputs(
 }
 
 /**
- * The state after feature `features[k]` was given the direction of input `inputs[k]`, in place (Bricken et al. 2023;
- * paper, appendix D): its row of W_dec is the unit vector along x − b_dec, which is what the encoder sees of the input;
- * its encoder column the same at a fifth of the mean length of those alive; its biases and r_mag are zero, as are its
- * moments, and it counts as having just fired. With a target y, what the encoder sees is x, and the row of W_dec is the
- * unit vector along y − b_dec, less what a skip connection gives of it.
+ * Gives feature `features[k]` the direction of input `inputs[k]`, in place (Bricken et al. 2023; paper, appendix D):
+ * its row of W_dec becomes the unit vector along x − b_dec, the encoder's input; its encoder column the same at a fifth
+ * of the mean length of live ones; its biases, r_mag and moments become zero, and it counts as having just fired. With
+ * a target y, the encoder's input is x, and the row of W_dec becomes the unit vector along y − b_dec, minus the
+ * contribution of a skip connection.
  *
  * @param inputs scaled
  */
@@ -167,7 +167,7 @@ export function resampleFeatures(
   }
 }
 
-/** Unit vectors along what is encoded of an input, and along what is to be reconstructed; undefined if one is zero. */
+/** Unit vectors along the encoder's input, and along what is to be reconstructed; undefined if one is zero. */
 function directionsOf(
   { x, y }: Example,
   state: TrainerState,
@@ -184,13 +184,13 @@ function directionsOf(
   return encoder && decoder && { encoder, decoder };
 }
 
-/** undefined of a vector of zeros. */
+/** Undefined for a zero vector. */
 function unitAlong(v: Float64Array): Float64Array | undefined {
   const norm = Math.hypot(...v);
   return norm === 0 ? undefined : v.map((value) => value / norm);
 }
 
-/** Where the entries of feature j lie in an array of the state. */
+/** Positions of feature j's entries in a state array. */
 function entriesOf(
   parameter: string,
   j: number,
@@ -200,11 +200,11 @@ function entriesOf(
   return parameter.startsWith('W_') ? [j, dSae, dIn] : [j, 0, 1];
 }
 
-/** Mean length of the encoder's columns, those of `without` left out unless they are all. */
+/** Mean length of the encoder's columns, excluding `without` unless that is all of them. */
 function meanEncoderNorm(W_enc: Float32Array, without: ReadonlySet<number>, dIn: number, dSae: number): number {
   const squares = new Float64Array(dSae);
   for (let i = 0; i < dIn; i++) for (let j = 0; j < dSae; j++) squares[j]! += W_enc[i * dSae + j]! ** 2;
   const alive = squares.filter((_, j) => !without.has(j) || without.size === dSae);
-  // Of zero columns alone, none could ever be active: the length at initialisation then.
+  // If all columns were zero, no feature could ever fire: use the length at initialisation then.
   return alive.reduce((sum, square) => sum + Math.sqrt(square), 0) / alive.length || 1;
 }

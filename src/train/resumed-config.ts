@@ -9,12 +9,12 @@ import { type Finished, finishedIn } from './run-directory.js';
 import { newestCheckpoint } from './training-checkpoint.js';
 
 /**
- * The configuration of `train`. With --resume, what is not given is as the run in --out has it, so that
- * `train --resume --out DIR` is enough.
+ * The configuration of `train`. With --resume, flags that are not given are taken from the run in --out, so that `train
+ * --resume --out DIR` suffices.
  *
  * @param given values from the command line, by flag name
  * @param file the configuration file
- * @throws UsageRefusal if a flag is given that the run has otherwise, naming it
+ * @throws UsageRefusal if a flag differs from the run's, naming it
  */
 export async function trainConfig(given: Readonly<Record<string, unknown>>, file?: string): Promise<TrainConfig> {
   const fromFile = file === undefined ? {} : withoutRivals(section(file, 'train'), 'train', given);
@@ -27,14 +27,14 @@ export async function trainConfig(given: Readonly<Record<string, unknown>>, file
   if (recorded === undefined) {
     if ('d-sae' in explicit) return loadConfig('train', given, file);
     throw new UsageRefusal(
-      `There is no run in ${out} to resume.`,
+      `${out} contains no run to resume.`,
       'Check --out, or give the flags of a new run.',
       'train/no-run',
     );
   }
   const config = loadConfig('train', given, file, withoutRivals(recorded, 'train', explicit));
-  // A finished SAE's cfg.json has the values that came out, such as the warm-up as it was capped; they are compared later.
-  // Of a run that left nothing but its flags, nothing is continued: it may begin with others.
+  // A finished SAE's cfg.json has resulting values, such as the capped warm-up; they are compared later. A run that
+  // left nothing but its flags is not resumed: it may start with others.
   const begun = finished !== undefined || (await newestCheckpoint(out)) !== undefined;
   if (flags && begun) checkSame(out, loadConfig('train', { out }, undefined, flags), config, explicit);
   return config;
@@ -54,18 +54,18 @@ function checkSame(
   if (changed.length === 0) return;
   const said = changed.map(({ key, name }) => {
     const [then, given] = [before, now].map((config) => words(config[key as keyof TrainConfig]));
-    return `--${name} ${then}, and this command says ${given}`;
+    return `--${name} ${then}, but this command has ${given}`;
   });
   throw new UsageRefusal(
     `The run in ${out} has ${said.join('; ')}.`,
-    `Leave ${changed.map(({ name }) => `--${name}`).join(', ')} out: a run keeps its settings. Or train anew, into another --out or with --overwrite.`,
+    `Omit ${changed.map(({ name }) => `--${name}`).join(', ')} : a run keeps its settings. Or start a new run, into another --out or with --overwrite.`,
     'train/other-settings',
   );
 }
 
 const words = (value: unknown) => (value === undefined ? 'not given' : [value].flat().join(',') || 'none');
 
-/** Flags of a finished SAE whose run.json is gone, from its cfg.json. */
+/** Flags of a finished SAE without run.json, from its cfg.json. */
 function flagsOfFinished({ settings }: Finished): Record<string, unknown> {
   const flags = flagsOf(trainSchema).flatMap(({ key, name }) => {
     const value = isRecorded(key) ? settings[recordName(key)] : undefined;
@@ -76,11 +76,11 @@ function flagsOfFinished({ settings }: Finished): Record<string, unknown> {
 }
 
 /**
- * The configuration with the number of threads that the run has: as told, else as many as it had before it was stopped,
- * else one per core. The sparse engine adds up partial sums of its threads, so their number decides last bits: a run that
- * is resumed on another machine must not change it unasked.
+ * The configuration with its number of threads: as given, otherwise as before the run was stopped, otherwise one per
+ * core. The sparse engine adds up its threads' partial sums, so their number affects the last bits: resuming on another
+ * machine must not change it unasked.
  *
- * @param say told where the number is another than before
+ * @param say told if the number differs from before
  */
 export async function withOwnThreads(config: TrainConfig, say: (line: string) => void): Promise<TrainConfig> {
   const { resume, out, model } = config;

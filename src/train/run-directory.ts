@@ -15,10 +15,10 @@ import { hasCheckpointBeyond, isCheckpoint, removeCheckpoints } from './training
 
 const FILES = [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE];
 
-/** Is this a name that a run's directory may hold? */
+/** Is this a file name that a run's directory may contain? */
 const isRunFile = (name: string) => FILES.includes(name) || isCheckpoint(name) || isEventFile(name);
 
-/** What a run's directory may hold, and how it is claimed. */
+/** The files that a run's directory may contain, and how it is claimed. */
 export function claimOptions(config: TrainConfig, say: (line: string) => void = () => {}): ClaimOptions {
   const { overwrite, resume, activations, target, init, model, corpus } = config;
   const takeOver = { unchecked: config.takeOver, say };
@@ -26,9 +26,9 @@ export function claimOptions(config: TrainConfig, say: (line: string) => void = 
   return { overwrite, resume, ours: isRunFile, resumeFlag: '--resume', result: CFG_FILE, inputs, takeOver };
 }
 
-/** What a stop leaves of a run. */
+/** Message about what a stop leaves of a run. */
 export function kept(steps: number, wanted: number, out: string): string {
-  return `step ${steps} of ${wanted} is kept in ${out}; continue with the same command and --resume.`;
+  return `step ${steps} of ${wanted} is saved in ${out}; rerun the same command with --resume to continue.`;
 }
 
 /** The settings of a finished SAE. */
@@ -36,11 +36,11 @@ export interface Finished extends Pick<Sizes, 'dIn' | 'dOut'> {
   /** Its cfg.json. */
   readonly path: string;
   readonly settings: TrainingRecord;
-  /** Steps that it was trained for; NaN if it was not trained here. */
+  /** Number of training steps; NaN if it was not trained here. */
   readonly steps: number;
 }
 
-/** What an SAE in `directory` was trained with; undefined if there is none. */
+/** The settings of the SAE in `directory`; undefined if there is none. */
 export async function finishedIn(directory: string): Promise<Finished | undefined> {
   const path = join(directory, CFG_FILE);
   if (!(await exists(path))) return undefined;
@@ -50,9 +50,9 @@ export async function finishedIn(directory: string): Promise<Finished | undefine
 }
 
 /**
- * Removes what is superfluous next to a finished SAE: all but the state from which it can be trained further, and that
- * with --discard-state. A kill before the end leaves it, and lines of the curve where it came before the first
- * checkpoint of a run that was to be trained further. One that has such a checkpoint keeps everything.
+ * Removes what is superfluous next to a finished SAE: everything except the state for training it further, and with
+ * --discard-state that too. A kill before the end leaves such files, as well as curve lines if it came before the first
+ * checkpoint of a run being trained further. A run with such a checkpoint keeps everything.
  */
 export async function tidyFinished(
   { out, discardState }: Pick<TrainConfig, 'out' | 'discardState'>,
@@ -66,10 +66,10 @@ export async function tidyFinished(
   if (discardState) await removeRunFile(out);
 }
 
-/** The refusal of training a finished SAE further without its state. */
+/** The error for training a finished SAE further without its state. */
 export function stateNotKept(directory: string, steps: number): Refusal {
   return new Refusal(
-    `${directory} was trained for ${steps} steps, and its state (Adam's moments) is not there to train it further.`,
+    `${directory} was trained for ${steps} steps, but its state (Adam's moments), needed to train it further, was not kept.`,
     `Start a new run from its weights with --init ${directory}, or train again without --discard-state.`,
     'train/state-discarded',
   );

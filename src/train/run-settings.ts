@@ -26,7 +26,7 @@ import {
 import { checkSubspace } from './subspace.js';
 import { type Adjustment, adjustment, type TargetL0 } from './target-l0.js';
 
-/** Optimiser steps of the run. */
+/** Number of optimiser steps of the run. */
 export function stepsOf(config: TrainConfig, about: Pick<SourceDescription, 'rows'>): number {
   if (config.steps !== undefined && config.tokens !== undefined) {
     throw new UsageRefusal('--steps and --tokens exclude each other.', 'Give one of them.', 'train/steps-and-tokens');
@@ -47,8 +47,8 @@ export function stepsOf(config: TrainConfig, about: Pick<SourceDescription, 'row
 type ActivationScales = Pick<EngineSettings, 'scale' | 'scaleOut'>;
 
 /**
- * Factors while training: √d_in / E|x| on the input, √d_out / E|y| on a target that is not the input; 1 / √E|x|² and
- * 1 / √E|y|²; or 1.
+ * Factors during training: √d_in / E|x| on the input, √d_out / E|y| on a target that is not the input; 1 / √E|x|² and 1
+ * / √E|y|²; or 1.
  */
 export function activationScales(
   config: TrainConfig,
@@ -67,9 +67,9 @@ export function activationScales(
 }
 
 /**
- * --l1, or what it is if not given; undefined if there is no penalty.
+ * --l1, or its default; undefined without a penalty.
  *
- * @throws UsageRefusal if it is not given, and activations have another scale than the usual one is for
+ * @throws UsageRefusal if it is not given, and the default does not apply to the activations' scale
  */
 export function usualL1(
   { arch, l1, normalize }: Pick<TrainConfig, 'arch' | 'l1' | 'normalize'>,
@@ -79,7 +79,7 @@ export function usualL1(
   if (!penalised) return undefined;
   if (l1 === undefined && normalize === 'unit-square') {
     throw new UsageRefusal(
-      '--normalize unit-square needs --l1: the usual λ is for activations of a mean norm of √d_in.',
+      '--normalize unit-square needs --l1: the default λ is for activations with a mean norm of √d_in.',
       'Add --l1, or use --normalize mean-norm.',
       'train/no-usual-l1',
     );
@@ -87,7 +87,7 @@ export function usualL1(
   return l1 ?? usual?.(options) ?? USUAL_L1;
 }
 
-/** λ as the engine takes it. */
+/** λ in the engine's convention. */
 export function lambdaOf(
   config: TrainConfig,
   { dIn, dOut, scale, scaleOut, options }: EngineSettings,
@@ -103,7 +103,7 @@ export function lambdaOf(
   );
 }
 
-/** @throws UsageRefusal if flags contradict each other, whatever the activations are */
+/** @throws UsageRefusal if flags contradict each other, independently of the activations */
 export function checkFlags(config: TrainConfig): void {
   checkTarget(config);
   checkCoordinates(config);
@@ -114,25 +114,25 @@ export function checkFlags(config: TrainConfig): void {
 function checkTarget({ target, hookOut, skip }: Pick<TrainConfig, 'target' | 'hookOut' | 'skip'>): void {
   if (!skip || target !== undefined || hookOut !== undefined) return;
   throw new UsageRefusal(
-    '--skip is for a transcoder, and this run reconstructs its input.',
-    'Leave --skip out, or give a --target.',
+    '--skip requires a transcoder, but this run reconstructs its input.',
+    'Omit --skip, or give a --target.',
     'train/target',
   );
 }
 
-/** @throws UsageRefusal if --normalize per-dimension does not go with other flags */
+/** @throws UsageRefusal if --normalize per-dimension cannot be combined with other flags */
 function checkCoordinates({ normalize, init, l1Convention }: TrainConfig): void {
   if (normalize !== 'per-dimension') return;
   if (init !== undefined) {
     throw new UsageRefusal(
-      '--init starts from an SAE of raw activations, and --normalize per-dimension trains on others.',
-      'Leave --init out, or train with --normalize mean-norm.',
+      '--init starts from an SAE of raw activations, but --normalize per-dimension rescales them.',
+      'Omit --init, or train with --normalize mean-norm.',
       'train/coordinates',
     );
   }
   if (l1Convention === 'paper') {
     throw new UsageRefusal(
-      'λ of --l1-convention paper is for raw activations, and --normalize per-dimension trains on others.',
+      'λ of --l1-convention paper is for raw activations, but --normalize per-dimension rescales them.',
       'Give --l1 for sums (--l1-convention sums), or --l0.',
       'train/coordinates',
     );
@@ -140,9 +140,9 @@ function checkCoordinates({ normalize, init, l1Convention }: TrainConfig): void 
 }
 
 /**
- * What adjusts λ to --l0; undefined without.
+ * Adjusts λ to --l0; undefined without it.
  *
- * @param before what a checkpoint kept
+ * @param before state from a checkpoint
  * @throws UsageRefusal if λ cannot be adjusted
  */
 export function adjustmentOf(
@@ -157,7 +157,7 @@ export function adjustmentOf(
   return adjustment({ ...config, l0, l1Warmup: plan.l1Warmup }, plan, lambda, before);
 }
 
-/** What the engine needs to know. */
+/** Settings for the engine. */
 export function engineSettings(
   config: TrainConfig,
   about: RowShape,
@@ -185,7 +185,7 @@ export function engineSettings(
   };
 }
 
-/** What decides the result: a run may only be continued with the same, and cfg.json records it. */
+/** The settings that determine the result: a resumed run must have the same, and cfg.json records them. */
 function fixedSettings(
   config: TrainConfig,
   about: SourceDescription,
@@ -195,10 +195,10 @@ function fixedSettings(
   const { model, hook, rows, corpus, dtype, identity, target } = about;
   const sizes = sizesOf({ dIn: about.dIn, dOut: target?.dOut, dSae: config.dSae });
   const { options, trained } = architectureSettings(config, sizes);
-  /** Of flags whose value is not recorded as it was given. */
+  /** For flags whose recorded value differs from the given one. */
   const derived: Partial<Record<keyof TrainConfig, WrittenRecord>> = {
     arch: { arch: config.arch, ...recordedFlags(config, options) },
-    // Null: all that its architecture and flags train.
+    // Null: everything that the architecture and its flags train.
     train: { train: config.train ? [...trained] : null },
     l1: { l1: usualL1(config, options) ?? null },
     normalize: { normalize: normalizationOf(config) },
@@ -206,7 +206,7 @@ function fixedSettings(
     warmup: { warmup: plan.warmup },
     decaySteps: { decay_steps: plan.decaySteps },
     init: { init: config.init ?? null, init_sha256: initSha256 },
-    // Absent without, as in records of before there was one.
+    // Absent if not given, as in older records.
     skip: { skip: config.skip || undefined },
   };
   const record = RECORDED_FLAGS.map((key) => derived[key] ?? { [recordName(key)]: config[key] });
@@ -220,25 +220,25 @@ function fixedSettings(
   return Object.assign({}, ...record, { activations });
 }
 
-/** What of a run is in its metadata. */
+/** The parts of a run that go into its metadata. */
 interface MetadataParts {
   readonly about: SourceDescription;
   readonly fixed: WrittenRecord;
   readonly settings: EngineSettings;
   readonly steps: number;
-  /** In the engines' convention; null while it is not known yet. */
+  /** In the engines' convention; null if not yet known. */
   readonly lambda: number | null;
-  /** Rows left out of batches, where some may be. */
+  /** Rows left out of batches, if that can happen. */
   readonly leftOut?: number;
-  /** Directions in which features began, where they were looked for. */
+  /** Number of initial directions of features, if determined. */
   readonly subspace?: Estimates['subspace'];
 }
 
 /**
- * What cfg.json says in addition to the shapes.
+ * The information in cfg.json besides the shapes.
  *
- * @param last the newest line of the curve
- * @param text of a source that passes once, what it was trained on
+ * @param last the last line of the curve
+ * @param text for a source that can be read only once, what it was trained on
  */
 export function metadata(
   { about, fixed, settings, steps, lambda, leftOut, subspace }: MetadataParts,
@@ -258,7 +258,7 @@ export function metadata(
   };
   return {
     model_name: about.model.name,
-    // Activations of an array may be of no model.
+    // Activations from an array may have no model.
     model_fingerprint: about.model.fingerprint || undefined,
     hook_name: about.hook,
     hook_name_out: about.target?.hook,
@@ -274,7 +274,7 @@ export function metadata(
   };
 }
 
-/** Flags that weigh the sparsity penalty, with the values that they have when they are not given. */
+/** Flags that weight the sparsity penalty, with their defaults. */
 const OF_PENALTY = {
   l1: undefined,
   l0: undefined,
@@ -284,40 +284,40 @@ const OF_PENALTY = {
   l1WarmupShare: undefined,
 } as const;
 
-/** Is it said, other than by a default? */
+/** Is it given explicitly? */
 const given = (value: unknown, usual: unknown) =>
   JSON.stringify(value) !== JSON.stringify(usual) && JSON.stringify(value) !== '[]';
 
-/** @throws UsageRefusal if a flag is given that does not belong to --arch */
+/** @throws UsageRefusal if a flag does not belong to --arch */
 function checkFlagsOf({ arch, ...flags }: Pick<TrainConfig, 'arch'> & Readonly<Record<string, unknown>>): void {
   const { flags: own, penalised, penaltyScales } = trainingOf(arch);
   for (const [key, schema] of Object.entries(architectureFlags)) {
     if (key in own || !given(flags[key], (schema as z.ZodType).parse(undefined))) continue;
     const owners = trainable.filter((other) => key in trainingOf(other).flags);
     throw new UsageRefusal(
-      `--${flagName(key)} is for --arch ${owners.join(' or ')}, and --arch is ${arch}.`,
-      `Leave --${flagName(key)} out.`,
+      `--${flagName(key)} requires --arch ${owners.join(' or ')}, but --arch is ${arch}.`,
+      `Omit --${flagName(key)}.`,
       'train/foreign-flag',
     );
   }
   for (const [key, usual] of Object.entries(penalised ? {} : OF_PENALTY)) {
     if (!given(flags[key] ?? usual, usual)) continue;
     throw new UsageRefusal(
-      `--${flagName(key)} is about a sparsity penalty, and the loss of --arch ${arch} has none.`,
-      `Leave --${flagName(key)} out.`,
+      `--${flagName(key)} applies to a sparsity penalty, but the loss of --arch ${arch} has none.`,
+      `Omit --${flagName(key)}.`,
       'train/foreign-flag',
     );
   }
   if (penaltyScales === false && flags.l1Convention === 'paper') {
     throw new UsageRefusal(
-      `--l1-convention paper is for a penalty that scales with the activations, and that of --arch ${arch} does not.`,
-      'Leave --l1-convention out, and give --l1 for sums of squared errors of activations as they are trained on.',
+      `--l1-convention paper requires a penalty that scales with the activations, but that of --arch ${arch} does not.`,
+      'Omit --l1-convention, and give --l1 relative to summed squared errors of normalised activations.',
       'train/l1-convention',
     );
   }
 }
 
-/** @throws UsageRefusal if more features are to fire than there are */
+/** @throws UsageRefusal if more features should fire than there are */
 function checkL0({ l0 }: Pick<TrainConfig, 'l0'>, { dSae }: Sizes): void {
   if (l0 === undefined || l0 < dSae) return;
   throw new UsageRefusal(
@@ -328,7 +328,7 @@ function checkL0({ l0 }: Pick<TrainConfig, 'l0'>, { dSae }: Sizes): void {
 }
 
 /**
- * What --arch, its own flags and --train mean to an engine.
+ * The engine settings from --arch, its own flags and --train.
  *
  * @throws UsageRefusal if they contradict each other, or a flag belongs to another architecture
  */
@@ -346,7 +346,7 @@ export function architectureSettings(
   const foreign = train?.find((name) => !names.includes(name));
   if (foreign !== undefined) {
     throw new UsageRefusal(
-      `--train ${foreign} is nothing that this SAE trains.`,
+      `--train ${foreign}: this SAE has no such parameter to train.`,
       `It trains ${names.join(', ')}.`,
       'train/unknown-parameter',
     );
@@ -354,7 +354,7 @@ export function architectureSettings(
   return { architecture, options, trained: train ? names.filter((name) => train.includes(name)) : names };
 }
 
-/** The flags of all architectures as a run records them: its own as they were understood, others as they were given. */
+/** The flags of all architectures as recorded: its own as parsed, others as given. */
 function recordedFlags(config: TrainConfig, options: unknown): Record<string, unknown> {
   const values: Readonly<Record<string, unknown>> = { ...config, ...(options as object) };
   return Object.fromEntries(
@@ -368,7 +368,7 @@ function recordedFlags(config: TrainConfig, options: unknown): Record<string, un
 /** Commands that trained a run further. */
 type Legs = NonNullable<TrainingRecord['trained_further']>;
 
-/** What decides a run's result. */
+/** The settings that determine a run's result. */
 interface Course {
   readonly plan: Schedule;
   readonly fixed: WrittenRecord;
@@ -381,7 +381,7 @@ function courseOf(
   steps: number,
   legs: Legs,
 ): Course {
-  // The warm-up is over, and stays what it was.
+  // The warm-up is over, and keeps its length.
   const plan = planned(config, steps, legs[0]?.of);
   return {
     plan,
@@ -389,7 +389,7 @@ function courseOf(
   };
 }
 
-/** The course of a run that begins. */
+/** The course of a new run. */
 export function newCourse(config: TrainConfig, about: SourceDescription, initSha256: string | undefined): Course {
   const steps = stepsOf(config, about);
   checkSchedule(config, steps);
@@ -397,12 +397,12 @@ export function newCourse(config: TrainConfig, about: SourceDescription, initSha
 }
 
 /**
- * The course of a run that was begun before with `found` settings, and has done `done` steps. Where this command asks for
- * more steps than the run was to have, it is trained further: the steps that were made stay as they are, and from there
- * on learning rate and λ are those of a run of that many steps with the warm-up that it had.
+ * The course of a run started with `found` settings that has done `done` steps. If this command requests more steps
+ * than planned, it is trained further: past steps stay unchanged, and from there on learning rate and λ follow the
+ * schedule of a run of that many steps with the original warm-up.
  *
  * @param path where the settings were found
- * @throws Refusal showing what differs otherwise
+ * @throws Refusal listing the differences
  */
 export function continuedCourse(
   path: string,
@@ -412,19 +412,19 @@ export function continuedCourse(
   about: SourceDescription,
   initSha256: string | undefined,
 ): Course {
-  // Where it is not given, it was decided when the run began.
+  // If not given, it was decided when the run started.
   const begun = recorded(found, recordName('maxActivationNormMultiple'));
   const config = { ...given, maxActivationNormMultiple: given.maxActivationNormMultiple ?? Number(begun) };
   const wanted = stepsOf(config, about);
   const before = found.steps ?? wanted;
   const legs = found.trained_further ?? [];
   const same = courseOf(config, about, initSha256, before, legs);
-  // The same SAE may lie elsewhere by now.
+  // The same SAE may have moved.
   const moved = initSha256 !== undefined && initSha256 === found.init_sha256 ? { init: found.init } : {};
   const further = wanted > before;
   if (further && isMade(config) && !sameActivations(found, same.fixed)) {
     throw new Refusal(
-      `${path} is of a run on activations that were planned for ${before} steps: a stream or --model can be trained further only within what it brings.`,
+      `${path} belongs to a run whose activations were planned for ${before} steps: with a stream or --model, training cannot go beyond them.`,
       'Harvest a store to train further, or start a new run from its weights with --init.',
       'train/fixed-length',
     );
@@ -433,8 +433,8 @@ export function continuedCourse(
   if (wanted === before) return same;
   if (!further) {
     throw new Refusal(
-      `${path} is of a run of ${before} steps, and this command says ${wanted}.`,
-      'Leave --steps and --tokens out to resume the run, or give more to train it further.',
+      `${path} belongs to a run of ${before} steps, but this command has ${wanted}.`,
+      'Omit --steps and --tokens to resume the run, or give more to train it further.',
       'train/fewer-steps',
     );
   }
@@ -442,35 +442,35 @@ export function continuedCourse(
   return courseOf(config, about, initSha256, wanted, [...legs, { from: done, of: before }]);
 }
 
-/** Are activations made while training, so that their order depends on how many are asked for? */
+/** Are activations generated during training, so that their order depends on the requested number? */
 const isMade = ({ activations }: TrainConfig) => activations === undefined || activations === '-';
 
 const sameActivations = (a: TrainingRecord, b: WrittenRecord) =>
   JSON.stringify(a.activations) === JSON.stringify(b.activations);
 
-/** What a run did, by the name of its record. */
+/** Behaviour of a run, by key of its record. */
 const recorded = (before: TrainingRecord, key: string) => (key in before ? before[key] : BEFORE_RECORDS[key]);
 
 function differencesOf(before: TrainingRecord, settings: WrittenRecord): string[] {
   return Object.keys(settings).flatMap((key) => {
     const [then, now] = [JSON.stringify(recorded(before, key)), JSON.stringify(settings[key])];
-    return then === now ? [] : [`${key} = ${then}, and this command says ${now}`];
+    return then === now ? [] : [`${key} = ${then}, but this command has ${now}`];
   });
 }
 
-/** @throws Refusal showing what differs */
+/** @throws Refusal listing the differences */
 function checkSameSettings(path: string, before: TrainingRecord, settings: WrittenRecord): void {
   const differences = differencesOf(before, settings);
   if (differences.length === 0) return;
   throw new Refusal(
     `${path} was written with ${differences.join('; ')}.`,
-    'A run keeps its settings: resume with the same, or train anew with others, into another --out or with --overwrite.',
+    'A run keeps its settings: resume with the same, or start a new run with others, into another --out or with --overwrite.',
     'train/other-settings',
   );
 }
 
 /**
- * The source that a run's settings record, as far as they do.
+ * The source recorded in a run's settings, as far as known.
  *
  * @throws Refusal if they record none
  */

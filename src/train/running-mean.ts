@@ -3,11 +3,10 @@ import type { EngineSettings } from './engines/engine.js';
 import { followedBy } from './engines/state.js';
 
 /**
- * The SAE with what follows its batches, a running mean that began at 0, divided by the share of them that is in it:
- * 1 − (1 − share)^steps, as Adam does with its moments (Kingma and Ba 2015). After some hundreds of steps nothing changes.
- * The state of a run and its checkpoints have the mean as it is.
- *
- * @param sae in which it began at 0
+ * The SAE with its running mean over batches, which started at 0, divided by the weight accumulated so far: 1 − (1 −
+ * share)^steps, like Adam's bias correction (Kingma and Ba 2015). After a few hundred steps this changes nothing. A
+ * run's state and checkpoints contain the uncorrected mean.
+ * @param sae whose mean started at 0
  */
 export function withWholeMean(sae: Sae, settings: EngineSettings, steps: number): Sae {
   const follows = followedBy(settings);

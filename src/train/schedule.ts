@@ -7,9 +7,9 @@ import type { StepSettings } from './engines/engine.js';
 /** Learning rate and λ of every step of a run. */
 export interface Schedule {
   readonly steps: number;
-  /** Steps over which the learning rate rises, as capped. */
+  /** Steps over which the learning rate rises, after capping. */
   readonly warmup: number;
-  /** The last steps, over which it falls; 0 if it stays. */
+  /** The last steps, over which it falls; 0 if it is constant. */
   readonly decaySteps: number;
   /** Steps over which λ rises. */
   readonly l1Warmup: number;
@@ -17,7 +17,7 @@ export interface Schedule {
    * Learning rate and λ of step `step`, counted from 0.
    *
    * @param l1 λ after its warm-up, in the engines' convention
-   * @param resampled steps after which features were resampled; where none was dead, nothing has to recover
+   * @param resampled steps after which features were resampled; without dead features, no recovery is needed
    */
   at(step: number, l1: number, resampled?: readonly number[]): StepSettings;
 }
@@ -28,14 +28,14 @@ type ScheduleConfig = Pick<
 > &
   Partial<Pick<TrainConfig, 'l1WarmupShare' | 'decayShare'>>;
 
-/** Warm-up may take at most this share of a run: short runs would never reach their learning rate. */
+/** Max share of a run for its warm-up: otherwise short runs would never reach their learning rate. */
 const LONGEST_WARMUP = 0.1;
-/** Share of the learning rate with which training continues after dead features were resampled (paper, appendix D). */
+/** Factor on the learning rate right after resampling dead features (paper, appendix D). */
 const AFTER_RESAMPLING = 0.1;
 
 /**
  * The learning rate rises linearly, stays or falls, and drops to a tenth whenever dead features are resampled, from
- * where a cosine brings it back; λ rises linearly and stays (paper, appendix D).
+ * which a cosine restores it; λ rises linearly and stays (paper, appendix D).
  *
  * @throws UsageRefusal if the parts do not fit the number of steps
  */
@@ -45,7 +45,7 @@ export function schedule(config: ScheduleConfig, steps: number): Schedule {
 }
 
 /**
- * @param first steps that the run was to have when it began
+ * @param first originally planned number of steps
  * @throws UsageRefusal if the parts of a schedule do not fit the number of steps
  */
 export function checkSchedule(config: ScheduleConfig, steps: number, first = steps): void {
@@ -68,19 +68,19 @@ export function checkSchedule(config: ScheduleConfig, steps: number, first = ste
   }
 }
 
-/** @throws UsageRefusal if a part is given in steps and as a share, or falls that has no shape */
+/** @throws UsageRefusal if a part is given both in steps and as a share, or a decay without a shape */
 function checkShares({ lrDecay, decaySteps, decayShare, l1Warmup, l1WarmupShare }: ScheduleConfig): void {
   const refused = (cause: string, remedy: string) => new UsageRefusal(cause, remedy, 'train/schedule-share');
   if (l1WarmupShare !== undefined && l1Warmup > 0) {
-    throw refused('--l1-warmup and --l1-warmup-share both say how long λ rises.', 'Give one of them.');
+    throw refused('--l1-warmup and --l1-warmup-share both set how long λ rises.', 'Give one of them.');
   }
   if (decayShare === undefined) return;
   if (decaySteps !== undefined) {
-    throw refused('--decay-steps and --decay-share both say how long the learning rate falls.', 'Give one of them.');
+    throw refused('--decay-steps and --decay-share both set how long the learning rate falls.', 'Give one of them.');
   }
   if (lrDecay !== 'constant') return;
   throw refused(
-    `--decay-share ${decayShare} is how long the learning rate falls, and it stays constant.`,
+    `--decay-share ${decayShare} sets how long the learning rate falls, but it is constant.`,
     'Add --lr-decay linear or cosine.',
   );
 }
@@ -91,10 +91,10 @@ export function planned(config: ScheduleConfig, steps: number, first = steps): S
   const warmup = Math.min(config.warmup, Math.floor(first * LONGEST_WARMUP));
   const share = decayShare === undefined ? undefined : Math.round(decayShare * steps);
   const decaySteps = lrDecay === 'constant' ? 0 : (config.decaySteps ?? share ?? steps - warmup);
-  // Of a run that is trained further, λ has risen.
+  // For a run being trained further, λ has already risen.
   const l1Warmup = l1WarmupShare === undefined ? config.l1Warmup : Math.round(l1WarmupShare * first);
 
-  /** 1 before the fall, lrEnd in the last step. */
+  /** 1 before the decay, lrEnd in the last step. */
   const decay = (step: number) => {
     const done = step + 1 - (steps - decaySteps);
     if (lrDecay === 'constant' || done <= 0) return 1;
@@ -129,40 +129,40 @@ function cosine(part: number): number {
   return (1 - Math.cos(Math.PI * part)) / 2;
 }
 
-/** What turns λ from one convention into the other. */
+/** The quantities that convert λ between conventions. */
 interface Scales {
-  /** Width of what is reconstructed, d. */
+  /** Width of the reconstruction, d. */
   readonly width: number;
-  /** Factor on it while training, s. */
+  /** Its factor during training, s. */
   readonly scale: number;
-  /** E|x|² of it, raw; needed with --l2-normalise alone. */
+  /** Its raw E|x|²; only needed with --l2-normalise. */
   readonly meanSquare: number | null;
-  /** Is it a target, and not the input? */
+  /** Is it a target rather than the input? */
   readonly target?: boolean;
-  /** false: what λ multiplies stays the same when activations are scaled; then only --l1-convention sums has a meaning. */
+  /** false: the penalty does not scale with the activations; then only --l1-convention sums makes sense. */
   readonly scales?: boolean;
-  /** Has every dimension a factor? Then there is no λ of raw activations. */
+  /** Does every dimension have its own factor? Then there is no λ for raw activations. */
   readonly perDimension?: boolean;
 }
 
-/** λ as the engines take it, and how it came about. */
+/** λ in the engines' convention, and its derivation. */
 export interface SparsityCoefficient {
-  /** Beside |x − x̂|², a sum over d_in, of activations scaled by s. */
+  /** Relative to |x − x̂|², a sum over d_in, of activations scaled by s. */
   readonly value: number;
   readonly sentence: string;
 }
 
-/** Of a loss without one. */
+/** For a loss without a penalty. */
 export const NO_PENALTY: SparsityCoefficient = { value: 0, sentence: 'The loss has no sparsity penalty.' };
 
 /**
  * λ in the engines' convention: loss = |s·x − x̂|² + λ Σ, a sum over d_in, on activations scaled by s.
  *
- * With --l1-convention paper, --l1 stands beside |x − x̂|² / d_in on raw activations. Features of scaled activations are
- * s times as large, squared errors s² times, so λ = l1 · d_in · s. With --l2-normalise, squared errors are divided by
- * E|x|² (the paper's baseline; d_in cancels, as both are means over it): λ = l1 · E|x|² · s for the paper's --l1, and
- * l1 · E|s·x|² for one on activations as they are trained on. The loss is not divided: Adam does not see its scale, so
- * multiplying λ instead gives the same steps. With a target it is the target's width, scale and norm.
+ * With --l1-convention paper, --l1 is relative to |x − x̂|² / d_in on raw activations. Features of scaled activations
+ * are s times as large, squared errors s² times, so λ = l1 · d_in · s. With --l2-normalise, squared errors are divided
+ * by E|x|² (the paper's baseline; d_in cancels, as both are means over it): λ = l1 · E|x|² · s for the paper's --l1,
+ * and l1 · E|s·x|² for one on normalised activations. The loss itself is not divided: Adam is invariant to its scale,
+ * so multiplying λ instead gives the same steps. With a target, width, scale and norm are the target's.
  */
 export function sparsityCoefficient(
   { l1 = USUAL_L1, l1Convention, l2Normalise }: Pick<TrainConfig, 'l1' | 'l1Convention' | 'l2Normalise'>,
@@ -196,15 +196,15 @@ export function sparsityCoefficient(
 type DeadWindow = Pick<TrainConfig, 'deadWindow' | 'batch'>;
 
 /**
- * Steps of a run after which it is known which features are dead. Before, no feature can have been silent for
- * --dead-window activations: fewer have been seen, and "none is dead" would be an artefact. A resumed run has its counts
- * in the checkpoint, so that steps count from the beginning of the run.
+ * The step from which dead features are known. Before, no feature can have been silent for --dead-window activations:
+ * fewer have been seen, and "none is dead" would be an artefact. A resumed run has its counts in the checkpoint, so
+ * steps count from the start of the run.
  */
 export function deadKnownFrom({ deadWindow, batch }: DeadWindow): number {
   return Math.ceil(deadWindow / batch);
 }
 
-/** @throws UsageRefusal if dead features are to be resampled before any can be known */
+/** @throws UsageRefusal if resampling comes before dead features are known */
 export function checkResampleSteps({ resampleAt, ...window }: DeadWindow & Pick<TrainConfig, 'resampleAt'>): void {
   const from = deadKnownFrom(window);
   const early = resampleAt.find((step) => step < from);

@@ -3,24 +3,24 @@ import { onnxRuntime, openSession } from '../onnx/session.js';
 import { trainingOf } from '../sae/registry.js';
 import type { Sae, Sizes } from '../sae/sae.js';
 
-/** Features that fire per token at the start, on average. docs/explanation/training.md has the measurements behind it. */
+/** Mean L0 at initialisation. docs/explanation/training.md has the measurements behind it. */
 export const FIRST_L0 = 32;
-/** Of a small dictionary, this share of it at most. */
+/** For a small dictionary, at most this share of it. */
 const LARGEST_SHARE = 1 / 16;
-/** Where the number that fires is given: E[(x̂ − b_dec)·(x − b_dec)] / E|x − b_dec|² of the first reconstruction. */
+/** If L0 is fixed: target for E[(x̂ − b_dec)·(x − b_dec)] / E|x − b_dec|² of the first reconstruction. */
 const FIRST_SIZE = 1 / 4;
-/** Activations of the sample, for thresholds and for a scale. */
+/** Sample size for thresholds and scale. */
 export const START_ROWS = 4096;
 const SCALE_ROWS = 1024;
-/** Features whose pre-activations exist at a time. */
+/** Features whose pre-activations are held at a time. */
 const STRIP = 256;
 
 /**
- * Lets training start as sparse as it continues. With biases of 0 half of all features fire, and x̂ is many times as
- * long as x.
+ * Makes training start at a sparsity typical of later training. With zero biases, half of all features fire, and x̂ is
+ * many times as long as x.
  *
- * @param sae as `initialise` made it, changed in place
- * @param input a sample of what is encoded [rows × d_in], at the training scale, b_dec subtracted where it is
+ * @param sae from `initialise`, changed in place
+ * @param input a sample of encoder inputs [rows × d_in], at the training scale, with b_dec subtracted if applicable
  */
 export async function startSparse(sae: Sae, input: Float32Array, options: unknown, threads: number): Promise<void> {
   const { parameters, dIn } = sae;
@@ -35,19 +35,19 @@ export async function startSparse(sae: Sae, input: Float32Array, options: unknow
   }
 }
 
-/** How many of `rows` pre-activations of a feature exceed its threshold: the same for every feature. */
+/** How many of `rows` pre-activations exceed a feature's threshold: the same for every feature. */
 function exceeding(rows: number, dSae: number): number {
   const firing = Math.min(FIRST_L0, LARGEST_SHARE * dSae);
   return Math.max(1, Math.min(rows - 1, Math.round((rows * firing) / dSae)));
 }
 
 /**
- * Thresholds with which every feature fires on the same share of a sample. They are quantiles of the feature's
- * pre-activations, so neither their mean nor a few very long activations matter.
+ * Thresholds at which every feature fires on the same share of a sample. They are quantiles of the feature's
+ * pre-activations, so they do not depend on its mean, and are robust to a few very long activations.
  *
  * @param input [rows × d_in]
  * @param W_enc [d_in, d_sae]
- * @returns [d_sae]; the same for every number of threads
+ * @returns [d_sae]; independent of the number of threads
  */
 export async function firstThresholds(
   input: Float32Array,
@@ -71,13 +71,13 @@ export async function firstThresholds(
   } finally {
     await session.release();
   }
-  // Of activations that are not finite the first step tells.
+  // Non-finite activations are reported by the first step.
   return thresholds.map((t) => (Number.isFinite(t) ? t : 0));
 }
 
 /**
- * Halfway between the k-th and the (k + 1)-th largest of each column of x W: [features]. At either of them rounding would
- * decide whether that activation fires.
+ * The midpoint between the k-th and the (k + 1)-th largest in each column of x W: [features]. At either value itself,
+ * rounding would decide whether that activation fires.
  */
 function belowTheLargest(k: number): Uint8Array {
   const g = new GraphBuilder('first-thresholds');
@@ -90,8 +90,8 @@ function belowTheLargest(k: number): Uint8Array {
 }
 
 /**
- * The factor on W_enc with which the k largest of each token reconstruct FIRST_SIZE of the input: with unit decoder rows
- * that are the encoder's, (x̂ − b_dec)·(x − b_dec) is the sum of their squares.
+ * The factor on W_enc at which the k largest of each token reconstruct FIRST_SIZE of the input: with unit decoder rows
+ * equal to the encoder's, (x̂ − b_dec)·(x − b_dec) is the sum of their squares.
  *
  * @param input [rows × d_in]
  * @param W_enc [d_in, d_sae], columns of norm 1
@@ -122,7 +122,7 @@ export async function encoderScale(
   return Number.isFinite(scale) && scale > 0 ? scale : 1;
 }
 
-/** The k largest of each row of x W and of what was largest before: [rows, k]. Negative ones never are. */
+/** The k largest in each row of x W and of the previous largest: [rows, k]. Negative values never are. */
 function largestSoFar(k: number): Uint8Array {
   const g = new GraphBuilder('largest-so-far');
   const x = g.input('x', 'float32', ['rows', 'd_in']);

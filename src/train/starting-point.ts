@@ -16,7 +16,7 @@ import { findBroken } from './not-finite.js';
 import { START_ROWS, startSparse } from './sparse-start.js';
 import { type SubspaceSizes, subspaceRows, subspaceSentence, withinSubspace } from './subspace.js';
 
-/** The SAE that --init names; `unchanged.digest` is its content, which a run keeps. */
+/** The SAE of --init; `unchanged.digest` is the hash of its content, which a run records. */
 interface Init {
   readonly path: string;
   readonly files: SaeFiles;
@@ -26,8 +26,8 @@ interface Init {
 /**
  * Opens the SAE of --init; undefined if there is none.
  *
- * @param directory where it lies, if elsewhere than --init says (saeDirectory)
- * @throws Refusal when it is of another hook or model, or does not fit the run
+ * @param directory where it is, if elsewhere than --init says (saeDirectory)
+ * @throws Refusal if it is from another hook or model, or does not fit the run
  */
 export async function openInit(
   { init: path, anyModel, anyHook, activations }: TrainConfig,
@@ -40,7 +40,7 @@ export async function openInit(
   const { files, unchanged } = await openSameSae(directory!, dOut === undefined ? undefined : 'transcoder');
   const differs = (what: string, found: unknown, wanted: unknown) => {
     throw new Refusal(
-      `${path} has ${what} ${found} where this run has ${wanted}.`,
+      `${path} has ${what} ${found}, but this run has ${wanted}.`,
       `Start from ${expressible(architecture)} of the same size.`,
       'train/init-shape',
     );
@@ -59,8 +59,8 @@ export async function openInit(
   ]) {
     if (hook === undefined || hook === wanted || wanted === undefined || anyHook) continue;
     throw new Refusal(
-      `${path} was trained at ${hook}, and ${about.place} has activations of ${wanted}.`,
-      'Start from an SAE of the same hook, or give --any-hook to start from this one all the same.',
+      `${path} was trained at ${hook}, but ${about.place} contains activations at ${wanted}.`,
+      'Start from an SAE of the same hook, or add --any-hook to use this one anyway.',
       'train/init-hook',
     );
   }
@@ -75,25 +75,25 @@ export async function openInit(
 function checkTranscoder(path: string, { transcoder, skip }: SaeFiles, settings: EngineSettings): void {
   if (!transcoder) {
     throw new Refusal(
-      `${path} reconstructs the hook that it reads, and this run has another target.`,
-      'Start from a transcoder of the same two hooks, or leave --init out.',
+      `${path} reconstructs the hook it reads, but this run has another target.`,
+      'Start from a transcoder of the same two hooks, or omit --init.',
       'train/init-shape',
     );
   }
   if (!skip || settings.skip) return;
   throw new Refusal(
-    `${path} has a skip connection, and this run has none.`,
+    `${path} has a skip connection, but this run has none.`,
     'Add --skip, or start from a transcoder without one.',
     'train/init-shape',
   );
 }
 
 /**
- * Random weights, or the SAE of --init as it is at the training scale. One of another architecture, or with decoder rows
- * of other norms than 1, is rewritten where that changes nothing of what it computes.
+ * Random weights, or the SAE of --init at the training scale. An SAE of another architecture, or with decoder rows that
+ * do not have norm 1, is rewritten if its function stays the same.
  *
  * @param sample of activations, raw
- * @param say told of rows that had another norm
+ * @param say told about rows with another norm
  */
 export async function startingPoint(
   config: TrainConfig,
@@ -109,7 +109,7 @@ export async function startingPoint(
     const initial = await initialSae(init, settings);
     if (initial.rows > 0) {
       say(
-        `${init.path}: ${initial.rows} of ${dSae} decoder rows have a norm other than 1; norms are folded into the encoder and its biases.`,
+        `${init.path}: ${initial.rows} of ${dSae} decoder rows have a norm other than 1; the norms are folded into the encoder and its biases.`,
       );
     }
     sae = scaleActivations(initial.sae, scale, scaleOut);
@@ -138,7 +138,7 @@ export async function startingPoint(
   return { state: new Map(Object.entries(sae.parameters)), ...(subspace && { subspace }) };
 }
 
-/** Activations that a start of random weights looks at. */
+/** Sample size for initialising random weights. */
 function rowsOfStart(config: TrainConfig, settings: EngineSettings): number {
   return Math.max(
     config.bDecInit === 'zero' ? 0 : MEDIAN_ROWS,
@@ -147,18 +147,18 @@ function rowsOfStart(config: TrainConfig, settings: EngineSettings): number {
   );
 }
 
-/** What is encoded of raw activations [rows × d_in], at the training scale. */
+/** Encoder inputs from raw activations [rows × d_in], at the training scale. */
 function inputOf(x: Float32Array, { dIn, parameters }: Sae, { scale, dOut }: EngineSettings): Float32Array {
-  // Nothing is taken from an input that is not the target.
+  // Nothing is subtracted from an input that is not the target.
   const taken = dOut === undefined ? parameters.b_dec! : new Float32Array(dIn);
   return x.map((value, k) => value * scale - taken[k % dIn]!);
 }
 
-/** Parameters of --init that are not trained, at the scale of raw activations: scaling them there and back would round them. */
+/** Frozen parameters of --init, at the scale of raw activations: scaling them back and forth would round them. */
 export async function frozenParameters(settings: EngineSettings, init: Init | undefined): Promise<Parameters> {
   const scaled =
     settings.dOut === undefined ? ARCHITECTURES[settings.architecture].proportional : parametersOf(settings);
-  // One that follows another has no gradient, and moves all the same.
+  // A parameter that tracks another quantity has no gradient, but moves anyway.
   const follows = followedBy(settings)?.parameter;
   const names = scaled.filter((name) => !isTrained(settings, name) && name !== follows);
   if (!init || names.length === 0) return {};
@@ -166,7 +166,7 @@ export async function frozenParameters(settings: EngineSettings, init: Init | un
   return Object.fromEntries(names.filter((name) => parameters[name]).map((name) => [name, parameters[name]]));
 }
 
-/** @throws Refusal when it cannot be trained */
+/** @throws Refusal if it cannot be trained */
 async function initialSae(
   { path, files, unchanged }: Init,
   settings: EngineSettings,
@@ -184,8 +184,8 @@ async function initialSae(
     const negative = sae.parameters[name]?.filter((value) => value < 0).length ?? 0;
     if (negative === 0) continue;
     throw new Refusal(
-      `${path} has ${negative} of ${settings.dSae} values of ${name} below 0, and training keeps ${name} at 0 or above.`,
-      `Start from an SAE whose ${name} is nowhere below 0.`,
+      `${path} has ${negative} of ${settings.dSae} values of ${name} below 0, but training keeps ${name} non-negative.`,
+      `Start from an SAE whose ${name} is nowhere negative.`,
       'train/init-negative',
     );
   }

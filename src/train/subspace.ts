@@ -10,51 +10,51 @@ import type { EngineSettings } from './engines/engine.js';
 import { SAMPLE_ROWS, type Sample, startsWithin } from './estimates.js';
 import { arithmeticMean } from './geometric-median.js';
 
-// --init-subspace: activations of some sites, attention outputs first of all, fill a part of their dimensions, and a
-// feature that is drawn at random points mostly elsewhere. Features are drawn within the leading directions instead
-// (Wang et al. 2025, arXiv 2508.16929), those of the coordinates that training runs in.
+// --init-subspace: activations of some hooks, above all attention outputs, have a low effective rank, and randomly
+// drawn features mostly point elsewhere. Features are drawn within the leading directions instead (Wang et al. 2025,
+// arXiv 2508.16929), in the coordinates used for training.
 
-/** Where `auto` would take more than this share of the dimensions, it leaves features as they are drawn. */
+/** If `auto` would keep more than this share of the dimensions, features stay as drawn. */
 const NEARLY_ALL = 0.9;
-/** Activations of the sample for each dimension, and in all. */
+/** Sample size per dimension, and in total. */
 const [ROWS_PER_DIMENSION, LEAST_ROWS] = [16, 4096];
-/** Widest activations whose directions are found: that takes about 5 d³ operations. */
+/** Max width for finding directions: that takes about 5 d³ operations. */
 const WIDEST = 4096;
-/** Rows of W_dec that are moved at a time. */
+/** Rows of W_dec projected at a time. */
 const STRIP = 4096;
 
-/** How many directions features begin in; a side without is left as it was drawn. */
+/** Number of initial directions of features; a side without one is left as drawn. */
 export interface SubspaceSizes {
   readonly input?: number;
-  /** Where the target is not the input. */
+  /** If the target is not the input. */
   readonly target?: number;
 }
 
 type Settings = Pick<TrainConfig, 'initSubspace' | 'init'>;
 type Widths = Pick<EngineSettings, 'dIn' | 'dOut'>;
 
-/** Activations that are looked at; 0 without a subspace. */
+/** Sample size; 0 without a subspace. */
 export function subspaceRows(config: Settings, { dIn, dOut = 0 }: Widths): number {
   if (!startsWithin(config)) return 0;
   return Math.min(SAMPLE_ROWS, Math.max(LEAST_ROWS, ROWS_PER_DIMENSION * Math.max(dIn, dOut)));
 }
 
-/** Bytes of a covariance, of the basis that its directions are found with, and of both in one graph. */
+/** Bytes of a covariance, of the basis for finding its directions, and of both in one graph. */
 export function subspaceBytes(config: Settings, { dIn, dOut = 0 }: Widths): number {
   const d = Math.max(dIn, dOut);
   return startsWithin(config) && d <= WIDEST ? 4 * 8 * d * d : 0;
 }
 
 /**
- * @param widths undefined if they are not known yet
- * @throws UsageRefusal if --init-subspace does not go with another flag, or with the activations
+ * @param widths undefined if not known yet
+ * @throws UsageRefusal if --init-subspace cannot be combined with another flag, or does not fit the activations
  */
 export function checkSubspace({ initSubspace, init }: Settings, widths?: Widths): void {
   if (initSubspace === 'none') return;
   if (init !== undefined) {
     throw new UsageRefusal(
-      '--init starts from an SAE, and --init-subspace is about features that are drawn.',
-      'Leave one of the two out.',
+      '--init starts from an SAE, but --init-subspace applies to randomly drawn features.',
+      'Omit one of the two.',
       'train/subspace',
     );
   }
@@ -69,7 +69,7 @@ export function checkSubspace({ initSubspace, init }: Settings, widths?: Widths)
   }
   if (Math.max(dIn, dOut) > WIDEST) {
     throw new UsageRefusal(
-      `--init-subspace ${initSubspace} needs the directions of activations of ${Math.max(dIn, dOut)} dimensions, and those of at most ${WIDEST} are found.`,
+      `--init-subspace ${initSubspace} needs the directions of activations of ${Math.max(dIn, dOut)} dimensions, but at most ${WIDEST} are supported.`,
       'Use --init-subspace none.',
       'train/subspace',
     );
@@ -77,10 +77,10 @@ export function checkSubspace({ initSubspace, init }: Settings, widths?: Widths)
 }
 
 /**
- * The directions as features begin: what was drawn, moved into the subspace and made unit vectors again.
+ * The initial directions of features: drawn, projected into the subspace and renormalised.
  *
  * @param drawn random ones
- * @param sample of activations in the coordinates that training runs in
+ * @param sample of activations in the coordinates used for training
  * @throws Refusal if the sample has fewer rows than --init-subspace has directions
  */
 export async function withinSubspace(
@@ -114,7 +114,7 @@ function transposed(values: Float32Array, rows: number, columns: number): Float3
   return turned;
 }
 
-/** What was found, in words. */
+/** The result, in words. */
 export function subspaceSentence({ input, target }: SubspaceSizes, { dIn, dOut }: Widths): string {
   const side = (k: number | undefined, d: number) => (k === undefined ? `all ${d}` : `the ${k} leading ones of ${d}`);
   const sides =
@@ -125,9 +125,9 @@ export function subspaceSentence({ input, target }: SubspaceSizes, { dIn, dOut }
 }
 
 /**
- * Leading directions of rows about their mean, those far from the middle left out: orthonormal, [k × d].
+ * Leading directions of rows about their mean, ignoring those far from the centre: orthonormal, [k × d].
  *
- * @returns undefined where all directions are taken, or none can be found
+ * @returns undefined if all directions are used, or none can be found
  */
 async function leadingBasis(
   x: Float32Array,
@@ -137,13 +137,13 @@ async function leadingBasis(
 ): Promise<Float32Array | undefined> {
   if (d > WIDEST) return undefined;
   const { rows, matrix } = await covarianceOf(x, d, threads);
-  // Of activations that are not finite the first step tells.
+  // Non-finite activations are reported by the first step.
   if (!matrix.every(Number.isFinite)) return undefined;
   const k = asked === 'auto' ? directionsFilled(matrix, d) : Number(asked);
   if (k === undefined) return undefined;
   if (rows <= k) {
     throw new Refusal(
-      `--init-subspace ${k} takes more than ${k} activations to find its directions, and there are ${rows}.`,
+      `--init-subspace ${k} needs more than ${k} activations to find its directions, but there are only ${rows}.`,
       'Use a smaller number, or harvest more.',
       'train/subspace',
     );
@@ -169,9 +169,9 @@ async function covarianceOf(x: Float32Array, d: number, threads: number): Promis
 }
 
 /**
- * The number of `auto`: the effective rank once every dimension has the same variance, so that one large dimension does
- * not count for all others; undefined if that is nearly all of them, or nothing varies. docs/explanation/training.md has what is
- * behind it.
+ * The number of directions for `auto`: the effective rank with every dimension scaled to equal variance, so that one
+ * large dimension does not dominate; undefined if that is nearly all of them, or nothing varies.
+ * docs/explanation/training.md explains why.
  *
  * @param covariance [d × d]
  */
@@ -185,7 +185,7 @@ function directionsFilled(covariance: Float64Array, d: number): number | undefin
   return k > 0 && k <= NEARLY_ALL * d ? k : undefined;
 }
 
-/** Rows [n × d] moved into the span of `basis` [k × d], with norm 1. */
+/** Rows [n × d] projected onto the span of `basis` [k × d] and normalised. */
 async function moved(rows: Float32Array, basis: Float32Array, d: number, threads: number): Promise<Float32Array> {
   const { Tensor } = await onnxRuntime();
   const session = await openSession(projection(d, basis.length / d), { threads });

@@ -14,7 +14,7 @@ import {
 } from '../tensorboard/event-log.js';
 import { type DensitySample, densityBins } from './density.js';
 
-/** Before anything is opened: can --log-dir be written, and does it hold no other run? */
+/** Checks, before anything is opened, that --log-dir is writable and does not belong to another run. */
 export async function checkTracking({ logDir, out, resume, overwrite }: TrainConfig): Promise<void> {
   if (logDir === undefined) return;
   await checkLogDirectory(logDir, out);
@@ -31,7 +31,7 @@ export class Tracking {
   private log: EventLog | undefined;
 
   /**
-   * Takes --log-dir for this run; nothing in it changes. To be called by the owner of --out.
+   * Claims --log-dir for this run without changing anything in it. To be called by the owner of --out.
    *
    * @returns undefined without --log-dir
    */
@@ -45,7 +45,7 @@ export class Tracking {
     return new Tracking(logDir, own ? undefined : await lockOutputDirectory(logDir, claim));
   }
 
-  /** Begins after `steps` steps, with the lines of the curve that the event files lack. */
+  /** Starts after `steps` steps, adding the curve lines that the event files lack. */
   async begin(config: TrainConfig, steps: number): Promise<void> {
     if (config.overwrite) await removeEventFiles(this.logDir, 'train');
     const log = await EventLog.open(this.logDir, 'train', config.out, steps);
@@ -56,7 +56,7 @@ export class Tracking {
     }
   }
 
-  /** The points of a line of metrics.jsonl; what is not known there is no point. */
+  /** The points of a line of metrics.jsonl; unknown values are skipped. */
   async line({ step, ...values }: MetricsLine | MetricsRecord): Promise<void> {
     const points = Object.entries(values).flatMap(([name, value]): EventPoint[] =>
       typeof value === 'number' && Number.isFinite(value) ? [{ tag: `train/${name}`, value }] : [],
@@ -64,7 +64,7 @@ export class Tracking {
     await this.log?.append(step, points);
   }
 
-  /** How often features fire on a batch after `step` steps. */
+  /** The density of features on a batch after `step` steps. */
   async density(step: number, sample: DensitySample): Promise<void> {
     const { bins, silent } = await densityBins(sample);
     await this.log?.append(step, [
@@ -83,7 +83,7 @@ export class Tracking {
   }
 }
 
-/** The flags of a run as a table in Markdown. */
+/** The flags of a run as a Markdown table. */
 function settingsTable(config: TrainConfig): string {
   const rows = flagsOf(trainSchema).flatMap(({ key, name }) => {
     const value = config[key as keyof TrainConfig];

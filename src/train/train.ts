@@ -9,20 +9,20 @@ import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
 import { openEngine } from './engines/open.js';
-import { lookedAtOnce } from './looked-at-once.js';
 import { l0AndVariance } from './metrics-log.js';
 import { finishedIn, kept, stateNotKept } from './run-directory.js';
 import { checkFlags, continuedCourse, recordedSource } from './run-settings.js';
+import { sampledOnce } from './sampled-once.js';
 import { checkResampleSteps } from './schedule.js';
 import { checkTracking } from './tracking.js';
 import { Trainer } from './trainer.js';
 import { reportVerdict } from './verdict.js';
 
 /**
- * Trains an SAE on activations and writes it to config.out; its last figures are reported.
+ * Trains an SAE on activations and writes it to config.out; reports its final figures.
  *
- * @param open opens an engine; tests and benchmarks put another device in its place
- * @param given what is trained on, in the place of what the flags name; closed in the end
+ * @param open opens an engine; tests and benchmarks substitute another
+ * @param given source to train on, in place of the one in the flags; closed in the end
  * @returns the directory
  */
 export async function train(
@@ -44,7 +44,7 @@ export async function train(
     const batches = source.batches(config.order, config.seed);
     const next = (into: Batch | undefined) => {
       const batch = batches.next(config.batch, into);
-      // Whoever waits for it is told what fails; if a step fails first, nobody waits.
+      // Errors go to whoever awaits it; if a step fails first, nobody does.
       dealing = batch.catch(() => {});
       return batch;
     };
@@ -52,7 +52,7 @@ export async function train(
     if (trainer) {
       progress.say(trainer.aboutLambda);
       progress.say(trainer.memory);
-      // The reference engine's, or a live harvest's.
+      // For the reference engine, or a live harvest.
       if (config.engine !== 'cuda') sayTf32(progress.say, config.device);
       await loop(trainer, next, config, progress, stop);
       await trainer.finish();
@@ -61,7 +61,7 @@ export async function train(
   } finally {
     try {
       await source.close();
-      // It may be dealt into memory that goes with the engine.
+      // It may be dealt into memory that belongs to the engine.
       await dealing;
     } finally {
       await trainer?.close();
@@ -70,7 +70,7 @@ export async function train(
   return judged(config, progress);
 }
 
-/** Its looks at the source are one reading, of which nothing is kept when batches are dealt. */
+/** All its samples of the source come from a single reading, which is discarded when batches are dealt. */
 async function openTrainer(
   config: TrainConfig,
   source: ActivationSource,
@@ -79,7 +79,7 @@ async function openTrainer(
   stop: StopRequest,
   open: typeof openEngine,
 ): Promise<Trainer | undefined> {
-  const looks = lookedAtOnce(batches);
+  const looks = sampledOnce(batches);
   const begin = async (steps: number) => {
     await looks.done();
     await batches.seek(steps * config.batch);
@@ -92,9 +92,9 @@ async function openTrainer(
 }
 
 /**
- * Is nothing to be trained on, and the SAE in --out finished? Then --resume alone has nothing to do.
+ * Is the SAE in --out finished, with no further training requested? Then --resume has nothing to do.
  *
- * @throws Refusal if more steps, or other settings, are asked for
+ * @throws Refusal if more steps, or other settings, are requested
  */
 async function finishedAlone(config: TrainConfig): Promise<boolean> {
   if (!config.resume || config.activations !== undefined || config.model !== undefined) return false;
@@ -117,7 +117,7 @@ async function judged({ out, strict }: TrainConfig, progress: Progress): Promise
   throw new Refusal(`The SAE in ${out} is written, but useless (--strict). ${message}`, remedy, 'train/useless');
 }
 
-/** Steps to the end; the next batch is gathered while the engine's threads work. */
+/** Steps to the end; the next batch is gathered while the engine's threads compute. */
 async function loop(
   trainer: Trainer,
   next: (into: Batch | undefined) => Promise<Batch>,
@@ -133,13 +133,13 @@ async function loop(
     await trainer.save();
     progress.end();
   };
-  // One batch is in the engine while the next is gathered: two arrays serve all steps, the engine's own where it has any.
+  // One batch is in the engine while the next is gathered: two arrays serve all steps, the engine's own if it has any.
   const used: Batch[] = [...trainer.buffers];
   let ahead: Promise<Batch> | undefined;
   while (trainer.steps < trainer.wanted) {
     const { steps } = trainer;
     const x = await (ahead ?? next(used.shift())).catch(async (cause) => {
-      // Rows that do not come must not cost the steps that were made.
+      // A missing batch must not lose the steps made so far.
       await keep();
       if (stop.signal) throw new Interrupted(stop.signal, left());
       progress.say(left());
@@ -158,10 +158,10 @@ async function loop(
   progress.end();
 }
 
-/** `--activations` that means standard input. */
+/** `--activations` value for standard input. */
 const STANDARD_INPUT = '-';
 
-/** Flags that say how a running model is run, where they are given. */
+/** Flags of a running model, if given. */
 const OF_MODEL = [
   'model',
   'corpus',
@@ -175,15 +175,15 @@ const OF_MODEL = [
 ] as const;
 
 /**
- * Opens what training takes its activations from: a store, standard input, or a running model.
+ * Opens the source of activations: a store, standard input, or a running model.
  *
- * @throws UsageRefusal when the flags name none of the three, or more than one
+ * @throws UsageRefusal if the flags give none of the three, or more than one
  */
 export function openSource(config: TrainConfig, progress: Progress, stop: StopRequest): Promise<ActivationSource> {
   const { activations, target } = config;
   if (target !== undefined && (activations === undefined || activations === STANDARD_INPUT)) {
     throw new UsageRefusal(
-      `--target names a store, and ${activations === undefined ? 'no store is given to align it with' : 'standard input brings the rows of one hook'}.`,
+      `--target is a store, but ${activations === undefined ? 'no store is given to align it with' : 'standard input contains the rows of one hook'}.`,
       'Give --activations OUT/<hook> of the same harvest, or --model with --hook and --hook-out.',
       'train/target-alone',
     );
@@ -192,7 +192,7 @@ export function openSource(config: TrainConfig, progress: Progress, stop: StopRe
   const other = OF_MODEL.find((key) => config[key] !== undefined);
   if (other !== undefined) {
     throw new UsageRefusal(
-      `--activations ${activations} is already harvested, and --${flagName(other)} is for running a model.`,
+      `--activations ${activations} is already harvested, but --${flagName(other)} applies to a running model.`,
       'Give either --activations, or --model, --corpus and --hook.',
       'train/store-and-model',
     );
@@ -201,7 +201,7 @@ export function openSource(config: TrainConfig, progress: Progress, stop: StopRe
   return openStandardInput(config, progress, stop);
 }
 
-/** @throws UsageRefusal if the target is the input, which it is without --target */
+/** @throws UsageRefusal if the target is the input, which is the default */
 async function openStores(activations: string, { target, poolRows }: TrainConfig): Promise<ActivationSource> {
   const source = await openStoreSource({ activations, target, poolRows });
   if (source.about.target?.hook === source.about.hook) throw targetIsInput('target', source.about.hook);
@@ -210,8 +210,8 @@ async function openStores(activations: string, { target, poolRows }: TrainConfig
 
 function targetIsInput(flag: 'target' | 'hook-out', hook: string): UsageRefusal {
   return new UsageRefusal(
-    `--${flag} is of ${hook}, which is the input.`,
-    `Leave --${flag} out to train an SAE of that hook.`,
+    `--${flag} refers to ${hook}, which is the input.`,
+    `Omit --${flag} to train an SAE of that hook.`,
     'train/target-is-input',
   );
 }
@@ -228,8 +228,8 @@ async function openStandardInput(
   if (wanted <= rows) return source;
   await source.close();
   throw new UsageRefusal(
-    `${place} brings ${rows} activations once, and ${wanted} are asked for.`,
-    'Ask for fewer --tokens or --steps, or harvest more.',
+    `${place} contains ${rows} activations that can be read once, but ${wanted} are requested.`,
+    'Use fewer --tokens or --steps, or harvest more.',
     'train/too-few-activations',
   );
 }
@@ -240,7 +240,7 @@ function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): 
     const given = (['model', 'corpus', 'hook'] as const).filter((key) => config[key] !== undefined);
     throw new UsageRefusal(
       given.length === 0
-        ? 'There is nothing to train on.'
+        ? 'No activations to train on are given.'
         : `Training on a running model needs --model, --corpus and --hook; only ${given.map((key) => `--${key}`).join(' and ')} is given.`,
       'Give --activations DIR (a store), --activations - (standard input), or --model, --corpus and --hook.',
       'train/no-source',
@@ -249,8 +249,8 @@ function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): 
   const tokens = config.tokens ?? (steps === undefined ? undefined : steps * batch);
   if (tokens === undefined) {
     throw new UsageRefusal(
-      '--model reads its corpus again and again, so a run has no natural end.',
-      'Say how long to train, with --tokens or --steps.',
+      '--model reads its corpus repeatedly, so a run has no natural end.',
+      'Set the length of training with --tokens or --steps.',
       'train/no-end',
     );
   }

@@ -30,8 +30,8 @@ import { Tracking } from './tracking.js';
 import { CheckpointClock, newestCheckpoint, writeCheckpoint } from './training-checkpoint.js';
 
 /**
- * One SAE in training: takes batches one after another, and keeps schedule, curve, checkpoints and resampling. Who
- * feeds it decides where batches come from and what else runs next to it; the same batches give the same bytes.
+ * One SAE in training: takes batches one after another, and manages schedule, curve, checkpoints and resampling. The
+ * caller decides where batches come from and what else runs in parallel; the same batches give the same bytes.
  */
 export class Trainer {
   private readonly clock: CheckpointClock;
@@ -41,13 +41,13 @@ export class Trainer {
   private readonly curve: JsonLines<MetricsLine>;
   /** Steps after which features were resampled. */
   private readonly resampledAt: number[];
-  /** What adjusts λ, where it does not stay. */
+  /** Adjusts λ, if it is not constant. */
   private readonly adjusted: TargetL0 | undefined;
 
   private constructor(
     { run, engine, log, curve, resampledAt, adjusted }: OpenRun,
     private readonly lock: DirectoryLock,
-    /** Points for TensorBoard, where they are asked for. */
+    /** Points for TensorBoard, if requested. */
     private readonly tracking: Tracking | undefined,
   ) {
     this.adjusted = adjusted;
@@ -56,11 +56,11 @@ export class Trainer {
   }
 
   /**
-   * Opens a run, or what its checkpoint left of it. Everything that can be known before is checked first, the engine
-   * included; nothing on disk changes until then, but that the directory has an owner.
+   * Opens a run, or resumes it from its checkpoint. Everything that can be checked in advance is checked first,
+   * including opening the engine; until then nothing on disk changes, except that the directory is locked.
    *
-   * @param open opens an engine; tests put another device in its place
-   * @returns the trainer, or undefined where --resume finds the SAE finished
+   * @param open opens an engine; tests substitute another
+   * @returns the trainer, or undefined if --resume finds the SAE finished
    */
   static async open(
     config: TrainConfig,
@@ -87,7 +87,7 @@ export class Trainer {
     return trainer;
   }
 
-  /** Begins the points for TensorBoard; where they cannot be written, the run is closed. */
+  /** Starts the points for TensorBoard; if they cannot be written, the run is closed. */
   private async track(config: TrainConfig): Promise<void> {
     try {
       await this.tracking?.begin(config, this.steps);
@@ -107,46 +107,46 @@ export class Trainer {
     return this.run.plan.steps;
   }
 
-  /** Memory of the engine's own for batches, where it has any. */
+  /** The engine's own memory for batches, if it has any. */
   get buffers(): readonly Batch[] {
     return this.engine.buffers ?? [];
   }
 
-  /** λ, and how it came about, in words. */
+  /** λ and its derivation, in words. */
   get aboutLambda(): string {
     return [this.run.lambda.sentence, this.adjusted?.sentence ?? []].flat().join(' ');
   }
 
-  /** λ of the next step, but for its warm-up; in the engines' convention. */
+  /** λ of the next step, apart from its warm-up; in the engines' convention. */
   private get lambda(): number {
     return this.adjusted?.lambda ?? this.run.lambda.value;
   }
 
-  /** What the run takes of memory at most, in words. */
+  /** Upper bound on the run's memory, in words. */
   get memory(): string {
     return memoryLine(this.run.memory);
   }
 
-  /** The newest line of the curve. */
+  /** The last line of the curve. */
   get last(): MetricsLine | undefined {
     return this.curve.last;
   }
 
-  /** Will the step after `steps` look at inputs? Then a source that passes once must not have gone on. */
+  /** Will the step after `steps` sample inputs? Then a source that can be read only once must not have advanced. */
   looksAtInputs(steps: number): boolean {
     return this.run.config.resampleAt.includes(steps + 1);
   }
 
   /**
-   * One step, with all that belongs to it.
+   * One step, with everything that belongs to it.
    *
-   * @param own may rows of the batch be changed?
-   * @throws Refusal if the loss is not finite, or what the step leaves is not
-   * @throws Interrupted if a stop comes while inputs are sampled; the checkpoint is of the step before then
+   * @param own whether rows of the batch may be changed
+   * @throws Refusal if the loss or the resulting state is not finite
+   * @throws Interrupted if a stop comes while inputs are sampled; the checkpoint is from the step before then
    */
   async step(batch: Batch, own = false): Promise<void> {
     const { config, plan, about } = this.run;
-    // Looking at inputs may take minutes, and what stops it must cost no more than this step.
+    // Sampling inputs may take minutes, and interrupting it must cost no more than this step.
     if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();
     const at = plan.at(this.steps, this.lambda, this.resampledAt);
     const rows = this.run.ordinary?.batch(batch, own) ?? batch;
@@ -170,13 +170,13 @@ export class Trainer {
   /**
    * Writes a checkpoint of the steps done.
    *
-   * @throws Refusal if the state is not finite: what was kept before stays
+   * @throws Refusal if the state is not finite: the previous checkpoint is kept
    */
   async save(): Promise<void> {
     const { config, fixed, estimates, settings, batches, ordinary } = this.run;
     const { steps } = this;
     const state = await this.state();
-    // First: a curve that ends before its checkpoint would have a gap for ever.
+    // First: a curve that ends before its checkpoint would have a permanent gap.
     await this.curve.sync();
     await this.tracking?.sync();
     await writeCheckpoint(
@@ -199,7 +199,7 @@ export class Trainer {
     this.clock.written(steps);
   }
 
-  /** Writes the SAE. Of its checkpoints the last stays, from which it can be trained further; none with --discard-state. */
+  /** Writes the SAE. The last checkpoint is kept for training it further, unless --discard-state is given. */
   async finish(): Promise<void> {
     const { config, about, batches, ordinary, fixed, settings, frozen, plan } = this.run;
     const { factors, subspace } = this.run.estimates;
@@ -212,7 +212,7 @@ export class Trainer {
     await this.tracking?.sync();
     if (!config.discardState && this.clock.lastStep !== this.steps) await this.save();
     await requireStillOwner(config.out);
-    // Of a run that was trained further: its cfg.json must not stand next to the new weights.
+    // For a run that was trained further: its old cfg.json must not accompany the new weights.
     await rm(join(config.out, CFG_FILE), { force: true });
     const text = batches.textRead?.(plan.steps * config.batch);
     const parts = { about, fixed, settings, steps: plan.steps, lambda: this.lambda, leftOut: ordinary?.left, subspace };
@@ -236,13 +236,13 @@ export class Trainer {
     await tracking.density(this.steps, { sae, batch: coordinates?.batch(batch) ?? batch, settings });
   }
 
-  /** What the state is as an SAE: a mean that --init brought was whole. */
+  /** The state as an SAE; a mean from --init was already complete. */
   private asSaved(sae: Sae): Sae {
     const { config, settings } = this.run;
     return config.init === undefined ? withWholeMean(sae, settings, this.steps) : sae;
   }
 
-  /** The engine's state, which is finite. */
+  /** The engine's state, checked to be finite. */
   private async state(): Promise<TrainerState> {
     const state = await this.engine.state();
     this.checkState(state, await this.failedStep());
@@ -259,14 +259,14 @@ export class Trainer {
     return { step: this.steps, checkpoint: await newestCheckpoint(this.run.config.out) };
   }
 
-  /** Gives dead features new directions (paper, appendix D): the engine continues from the changed state. */
+  /** Gives dead features new directions (paper, appendix D); the engine continues from the changed state. */
   private async resample(l1: number): Promise<void> {
     const { config, seen, batches, plan, settings, say, stop } = this.run;
     const { steps } = this;
     const state = await this.state();
     const dead = deadFeatures(state, config.deadWindow);
     if (dead.length === 0) {
-      say(`Step ${steps}: no feature is dead, none is resampled.`);
+      say(`Step ${steps}: no feature is dead, so none is resampled.`);
       return;
     }
     const draw = {
@@ -288,6 +288,6 @@ export class Trainer {
     await this.engine.load(state);
     this.log.resampled(features.length);
     if (features.length > 0) this.resampledAt.push(steps);
-    say(`Step ${steps}: ${features.length} of ${dead.length} dead features resampled among ${inputs} inputs.`);
+    say(`Step ${steps}: ${features.length} of ${dead.length} dead features resampled from ${inputs} inputs.`);
   }
 }

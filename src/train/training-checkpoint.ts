@@ -13,13 +13,13 @@ import { type Estimates, estimatesSchema } from './estimates.js';
 import { type MetricSums, metricSums } from './metrics-log.js';
 import { type Adjustment, adjustmentSchema } from './target-l0.js';
 
-/** Checkpoints lie in the output directory, named by the steps done; they are removed when the SAE is finished. */
+/** Checkpoints are in the output directory, named by the steps done; they are removed when the SAE is finished. */
 export const isCheckpoint = (name: string) => /^checkpoint-\d{8}\.safetensors$/.test(name);
 const fileOf = (steps: number) => `checkpoint-${String(steps).padStart(8, '0')}.safetensors`;
 
 const AGAIN = 'Remove it and resume from the one before, or train again with --overwrite.';
 
-/** The text of a JSON value that fits a schema. */
+/** JSON text that is valid for a schema. */
 const jsonText = <S extends z.ZodType>(schema: S) =>
   z
     .string()
@@ -46,29 +46,29 @@ const metadataSchema = z.object({
 });
 
 /**
- * All that a run needs to go on as if it had never stopped. There is no state of a random generator in it: every random
- * choice is a function of the seed, what it is for, and when (random/generator.ts).
+ * Everything that a run needs to resume as if it had never stopped. It contains no state of a random generator: every
+ * random choice is a function of the seed, its purpose and its step (random/generator.ts).
  */
 interface TrainingCheckpoint {
   readonly steps: number;
-  /** Rows dealt: where the data stand. */
+  /** Rows dealt: the position in the data. */
   readonly rows: number;
-  /** What must not change between a run and its continuation. */
+  /** Settings that must not change when a run is resumed. */
   readonly settings: WrittenRecord;
   readonly estimates: Estimates;
   readonly metricSums: MetricSums;
   /** Steps after which features were resampled. */
   readonly resampledAt: readonly number[];
-  /** Of a source that passes once, what was read of it. */
+  /** For a source that can be read only once, what was read of it. */
   readonly text?: TextRead;
-  /** Of a run that adjusts λ. */
+  /** For a run that adjusts λ. */
   readonly adjustment?: Adjustment;
-  /** Of a run that leaves long rows out, how many it has. */
+  /** For a run that leaves long rows out, their number so far. */
   readonly leftOut?: number;
   readonly state: TrainerState;
 }
 
-/** Writes a checkpoint, which appears whole or not at all, and removes all but the newest `keep`. */
+/** Writes a checkpoint atomically, and removes all but the newest `keep`. */
 export async function writeCheckpoint(
   directory: string,
   {
@@ -115,9 +115,9 @@ export async function newestCheckpoint(directory: string): Promise<string | unde
 }
 
 /**
- * Removes the checkpoints of a finished SAE that are superfluous, and what a kill in the midst of writing one has left.
+ * Removes superfluous checkpoints of a finished SAE, and the leftovers of a kill while one was written.
  *
- * @param keep steps of the one that stays, where one does
+ * @param keep steps of the one to keep, if any
  */
 export async function removeCheckpoints(directory: string, keep?: number): Promise<void> {
   const kept = keep === undefined ? undefined : fileOf(keep);
@@ -126,20 +126,20 @@ export async function removeCheckpoints(directory: string, keep?: number): Promi
   }
 }
 
-/** Are there steps of a run on disk that go beyond `steps`? */
+/** Does the disk have steps of a run beyond `steps`? */
 export async function hasCheckpointBeyond(directory: string, steps: number): Promise<boolean> {
   const newest = await newestCheckpoint(directory);
   return newest !== undefined && newest > fileOf(steps);
 }
 
 /**
- * Reads the newest checkpoint of an output directory; undefined if there is none. One that a failing disk has
- * damaged is passed over for the one before.
+ * Reads the newest checkpoint of an output directory; undefined if there is none. A damaged one is skipped in favour of
+ * the previous one.
  *
- * @param continued how the run continues after the settings and steps of a checkpoint; refuses settings that differ
- * @param shapes what a state of these settings consists of
- * @param say told of a checkpoint that was passed over
- * @throws Refusal when all are broken, or `continued` refuses
+ * @param continued the run's continuation, given a checkpoint's settings and steps; refuses differing settings
+ * @param shapes the contents of a state with these settings
+ * @param say told about a checkpoint that was skipped
+ * @throws Refusal if all are damaged, or `continued` refuses
  */
 export async function readCheckpoint<C>(
   directory: string,
@@ -156,7 +156,7 @@ export async function readCheckpoint<C>(
       [checkpoint, course] = await readWhole(path, continued, shapes);
     } catch (error) {
       if (!(error instanceof Refusal) || i === names.length - 1) throw error;
-      say(`${error.message} Going on from ${names[i + 1]}.`);
+      say(`${error.message} Resuming from ${names[i + 1]} instead.`);
       continue;
     }
     return { checkpoint, course: course() };
@@ -171,8 +171,7 @@ async function readWhole<C>(
 ): Promise<[TrainingCheckpoint, () => C]> {
   const { metadata } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
-  if (!parsed.success)
-    throw new Refusal(`${path} is not a checkpoint of this program.`, AGAIN, 'train/foreign-checkpoint');
+  if (!parsed.success) throw new Refusal(`${path} is not a checkpoint of sae-pipe.`, AGAIN, 'train/foreign-checkpoint');
   const {
     steps,
     rows,
@@ -185,15 +184,19 @@ async function readWhole<C>(
     left_out: leftOut,
   } = parsed.data;
   if (path !== join(dirname(path), fileOf(steps))) {
-    throw new Refusal(`${path} is not the checkpoint of step ${steps}, as it says.`, AGAIN, 'train/broken-checkpoint');
+    throw new Refusal(
+      `${path} claims to be the checkpoint of step ${steps}, but is not.`,
+      AGAIN,
+      'train/broken-checkpoint',
+    );
   }
   const floats = await readAllFloats(path);
   for (const [name, { values }] of floats) {
     const at = firstNotFinite(values, 'float32');
-    if (at >= 0) throw new Refusal(`${path} holds ${values[at]} in ${name}.`, AGAIN, 'train/broken-checkpoint');
+    if (at >= 0) throw new Refusal(`${path} contains ${values[at]} in ${name}.`, AGAIN, 'train/broken-checkpoint');
   }
   const course = outcomeOf(() => continued(path, settings, steps));
-  // Of a run of other settings they are others, and those are what is wrong.
+  // For a run with other settings these would differ, and the settings are then the problem.
   if ('value' in course) {
     for (const [name, shape] of shapes) {
       if (floats.get(name)?.shape.join() === shape.join()) continue;
@@ -222,13 +225,13 @@ function outcomeOf<T>(work: () => T): { readonly value: T } | { readonly error: 
   }
 }
 
-/** When a run's next checkpoint is due: `1000` steps or `10min` after the last; 0 is never. */
+/** When a run's next checkpoint is due: `1000` steps or `10min` after the last; 0 for never. */
 export class CheckpointClock {
   private readonly steps: number;
   private readonly milliseconds: number;
   private last: { step: number; time: number };
 
-  /** @param every as --checkpoint-every has it */
+  /** @param every value of --checkpoint-every */
   constructor(
     every: string,
     step: number,
@@ -241,7 +244,7 @@ export class CheckpointClock {
     this.last = { step, time: now() };
   }
 
-  /** The step of the last one, or where the run was opened. */
+  /** The step of the last checkpoint, or where the run was opened. */
   get lastStep(): number {
     return this.last.step;
   }
@@ -251,7 +254,7 @@ export class CheckpointClock {
     return step - this.last.step >= this.steps || this.now() - this.last.time >= this.milliseconds;
   }
 
-  /** One was written after `step` steps. */
+  /** Records that one was written after `step` steps. */
   written(step: number): void {
     this.last = { step, time: this.now() };
   }

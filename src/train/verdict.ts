@@ -3,7 +3,7 @@ import { openSae } from '../sae/saelens.js';
 import type { MetricsRecord } from '../sae/training-curve.js';
 import { trainingRecordOf } from '../sae/training-record.js';
 
-/** What makes a trained SAE useless, and what to change. */
+/** Why a trained SAE is useless, and what to change. */
 export interface Fault {
   readonly kind: 'silent' | 'worse-than-mean' | 'dead' | 'not-sparse';
   /** One sentence. */
@@ -12,21 +12,21 @@ export interface Fault {
   readonly remedy: string;
 }
 
-/** Of the last line of a training curve, what is judged; NaN if it is not known. */
+/** The judged figures from the last line of a training curve; NaN if unknown. */
 export type LastFigures = Pick<
   MetricsRecord,
   'step' | 'tokens' | 'loss' | 'l0' | 'explained_variance' | 'dead_fraction'
 >;
 
-/** Farther from its target than this share, L0 is warned of; the SAE is as useful as another of that L0. */
+/** Relative distance from its target at which L0 gives a warning; the SAE is as usable as any other with that L0. */
 const NEAR_TARGET = 0.1;
 
 /** Above this share of dead features, a tenth of the dictionary does all the work. */
 const MOSTLY_DEAD = 0.9;
 
 /**
- * What is wrong with an SAE, from its last training figures; docs/explanation/training.md argues the thresholds. They are far from
- * what any usable SAE has, so that a warning is worth reading.
+ * Problems of an SAE, judged by its last training figures; docs/explanation/training.md explains the thresholds. They
+ * are far from what any usable SAE has, so that a warning means something.
  */
 export function faultsOf(
   { l0, explained_variance: explained, dead_fraction: dead }: LastFigures,
@@ -38,7 +38,7 @@ export function faultsOf(
     faults.push({
       kind: 'silent',
       message: `L0 is ${significant(l0, 3)}: fewer than one feature fires per activation, so the reconstruction is little more than b_dec.`,
-      remedy: 'Use a smaller --l1; where the loss jumped in metrics.jsonl, a smaller --lr.',
+      remedy: 'Use a smaller --l1; if the loss jumps in metrics.jsonl, a smaller --lr.',
     });
   }
   if (explained < 0) {
@@ -66,10 +66,10 @@ export function faultsOf(
 }
 
 /**
- * Reports the last figures of a finished run, and warns where they are useless.
+ * Reports the last figures of a finished run, and warns if they are useless.
  *
  * @param directory of the SAE
- * @param name of the run, where several are trained together
+ * @param name of the run, if several are trained together
  */
 export async function reportVerdict(directory: string, progress: Progress, name?: string): Promise<Fault[]> {
   const { dIn, dSae, cfg } = await openSae(directory, 'transcoder');
@@ -86,8 +86,8 @@ export async function reportVerdict(directory: string, progress: Progress, name?
     });
   }
   if (target !== undefined && Math.abs(l0 / target - 1) > NEAR_TARGET) {
-    const message = `L0 is ${significant(l0, 3)}, where --l0 asks for ${target}.`;
-    const remedy = 'Train on more --tokens, or begin with another --l1.';
+    const message = `L0 is ${significant(l0, 3)}, but --l0 is ${target}.`;
+    const remedy = 'Train on more --tokens, or start from another --l1.';
     progress.tell('warning', `Warning: ${name ?? directory}: ${message} ${remedy}`, {
       out: directory,
       ...{ kind: 'off-target', message, remedy },

@@ -50,7 +50,7 @@ test('as many keys and levels as the size allows are refused in a sentence', asy
   await refusesUsage(
     () => loadConfig('train', {}, yaml('train: &t\n  out: *t\n')),
     'config/not-yaml',
-    '*t stands within its own anchor',
+    '*t is inside its own anchor',
   );
   await refusesUsage(
     () => loadConfig('train', {}, yaml(`train: &a [*a${', *a'.repeat(5e4)}]`)),

@@ -118,8 +118,8 @@ test('a flag that differs is refused by name, where it may not change, and nothi
       return true;
     });
   }
-  await assert.rejects(again(given.out, { steps: 30 }), /of a run of 40 steps, and this command says 30/);
-  await assert.rejects(again(join(root, 'nothing')), /There is no run in .* to resume/);
+  await assert.rejects(again(given.out, { steps: 30 }), /belongs to a run of 40 steps, but this command has 30/);
+  await assert.rejects(again(join(root, 'nothing')), /contains no run to resume/);
   assert.deepEqual(filesBelow(String(given.out)), found);
   // A flag repeated with its old value is not a difference.
   await again(given.out, { ...given, lr: '1e-3' });
@@ -204,12 +204,12 @@ test('--discard-state keeps nothing to train further from; --resume alone succee
   renameSync(activations, `${activations}-away`);
   try {
     await again(given.out);
-    await assert.rejects(again(given.out, { steps: 90 }), /state .* is not there/);
-    await assert.rejects(again(given.out, { l1: 9 }), /l1 = 4, and this command says 9/);
+    await assert.rejects(again(given.out, { steps: 90 }), /state .* was not kept/);
+    await assert.rejects(again(given.out, { l1: 9 }), /l1 = 4, but this command has 9/);
   } finally {
     renameSync(`${activations}-away`, activations);
   }
-  await assert.rejects(again(given.out, { activations, steps: 90 }), /state .* is not there/);
+  await assert.rejects(again(given.out, { activations, steps: 90 }), /state .* was not kept/);
   assert.deepEqual(filesBelow(String(given.out)), found);
   assert.ok(existsSync(join(String(given.out), 'cfg.json')));
 });
@@ -224,6 +224,6 @@ test('a running model plans its rows for the given steps, and its run is not tra
     ...{ ...source, context: 64, dSae: 30, batch: 64, steps: 4, poolRows: 300, threads: 1, out: join(root, 'live') },
   };
   await train(trainSchema.parse(given), silent, never);
-  await assert.rejects(again(given.out, { steps: 6 }), /--model can be trained further only within/);
+  await assert.rejects(again(given.out, { steps: 6 }), /with a stream or --model, training cannot go beyond them/);
   await again(given.out);
 });

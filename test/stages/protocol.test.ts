@@ -68,7 +68,7 @@ for (const arch of ['gated', 'standard'] as const) {
       2,
       'the threads that began are those that end: what threads leave behind, the C library keeps',
     );
-    const said = /Step 30: (\d+) of (\d+) dead features resampled among 2000 inputs/.exec(lines.join('\n'));
+    const said = /Step 30: (\d+) of (\d+) dead features resampled from 2000 inputs/.exec(lines.join('\n'));
     assert.ok(said, lines.join('\n'));
     const [resampled, dead] = [Number(said[1]), Number(said[2])];
     assert.equal(resampled, dead);

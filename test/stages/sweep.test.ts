@@ -227,7 +227,7 @@ test('the evaluation is of the model that was harvested where it names none', ()
 test('another setting than that of a finished SAE is refused with the difference', async () => {
   const file = yaml('whole', RUNS);
   writeFileSync(file, readFileSync(file, 'utf8').replace('lr: 0.001', 'lr: 0.002'));
-  await assert.rejects(run(whole, file), /lr = 0\.001, and this command says 0\.002/);
+  await assert.rejects(run(whole, file), /lr = 0\.001, but this command has 0\.002/);
 });
 
 test('an evaluation is reused only if none of its inputs has changed', onDemand, async () => {

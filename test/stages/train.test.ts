@@ -128,17 +128,17 @@ test('the newest --keep-checkpoints are kept, and a damaged one is skipped for t
   truncateSync(join(config.out, kept[2]!), 3000);
   const said: string[] = [];
   await train({ ...config, resume: true }, { ...silent, say: (line) => said.push(line) }, never);
-  assert.match(said.join('\n'), /checkpoint-00000020\.safetensors is not a whole .* Going on from checkpoint-00000015/);
+  assert.match(said.join('\n'), /checkpoint-00000020\.safetensors is not a whole .* Resuming from checkpoint-00000015/);
   assert.deepEqual(outcome(config.out), whole);
 });
 
 test('a resumed run with another setting is refused and shows the difference', async () => {
   const config = configured();
   await stoppedAfterOneStep(config);
-  await assert.rejects(train({ ...config, resume: true, l1: 9 }, silent, never), /l1 = 4, and this command says 9/);
+  await assert.rejects(train({ ...config, resume: true, l1: 9 }, silent, never), /l1 = 4, but this command has 9/);
   await assert.rejects(
     train({ ...config, resume: true, l1: 9, lr: 1e-4 }, silent, never),
-    /l1 = 4, and this command says 9; lr = 0\.001, and this command says 0\.0001/,
+    /l1 = 4, but this command has 9; lr = 0\.001, but this command has 0\.0001/,
   );
   const checkpoint = join(config.out, checkpointsIn(config.out)[0]!);
   writeFileSync(checkpoint, readFileSync(checkpoint).subarray(0, 5000));
@@ -169,7 +169,7 @@ test('--resume begins if there is nothing yet, and leaves a finished SAE of the 
   writeFileSync(join(config.out, 'checkpoint-00000030.safetensors'), 'of no use any more');
   await train(config, silent, never);
   assert.deepEqual(filesBelow(config.out), finished);
-  await assert.rejects(train({ ...config, lr: 5e-4 }, silent, never), /lr = 0\.001, and this command says 0\.0005/);
+  await assert.rejects(train({ ...config, lr: 5e-4 }, silent, never), /lr = 0\.001, but this command has 0\.0005/);
   assert.deepEqual(filesBelow(config.out), finished);
 });
 
@@ -265,7 +265,7 @@ test('what does not fit is refused before training, and nothing is written', asy
     [{ steps: 5, tokens: 100 }, UsageRefusal, /exclude each other/],
     [{ steps: undefined, tokens: 127 }, UsageRefusal, /do not fill a batch of 128/],
     [{ arch: 'standard', dSae: 10, init: narrow }, Refusal, /architecture gated where this run has standard/],
-    [{ init: narrow }, Refusal, /d_sae 10 where this run has 300/],
+    [{ init: narrow }, Refusal, /d_sae 10, but this run has 300/],
     [{ init: root }, Refusal, /is not an SAE directory/],
     [{ activations: root }, Refusal, /is not an activation store/],
     [{ device: 'tpu' }, UsageRefusal, /"tpu" is not a device/],
@@ -319,7 +319,7 @@ test('a checkpoint with impossible content is skipped, or refused if it is the o
     const resume = { ...config, resume: true };
     const listening = { ...silent, say: (line: string) => said.push(line) };
     await assert.rejects(train(resume, listening, { signal: 'SIGINT' }), Interrupted);
-    assert.match(said.join(), /Going on from/, from);
+    assert.match(said.join(), /Resuming from/, from);
     for (const name of checkpointsIn(config.out)) rmSync(join(config.out, name));
     writeFileSync(newest, bytes);
     await assert.rejects(train(resume, silent, never), (error: unknown) => {

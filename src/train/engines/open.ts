@@ -13,7 +13,7 @@ import { optionsOf, stateBytes } from './state.js';
 
 export type EngineName = Exclude<(typeof engines)[number], 'auto'>;
 
-/** What the flags say about engines. */
+/** Flags that select an engine. */
 export interface EngineChoice {
   readonly engine: 'auto' | EngineName;
   readonly device?: string;
@@ -21,7 +21,7 @@ export interface EngineChoice {
   readonly enginePrecision?: EngineSettings['precision'];
 }
 
-/** What of a run decides whether an engine can train it. */
+/** Settings that decide whether an engine can train a run. */
 type Trained = Parameters<typeof optionsOf>[0] & Pick<EngineSettings, 'clipGradNorm'>;
 
 /** Why an engine cannot train it; undefined if it can. */
@@ -34,10 +34,10 @@ function reasonAgainst(engine: 'sparse' | 'cuda', settings: Trained): string | u
 }
 
 /**
- * The engine that the flags mean: by itself sparse on the CPU where that can train the SAE, else reference, and never
- * cuda.
+ * The engine selected by the flags: by default sparse on the CPU if it can train the SAE, otherwise reference, and
+ * never cuda.
  *
- * @param settings of the run; absent where any engine can train it
+ * @param settings of the run; absent if any engine can train it
  * @throws UsageRefusal if flags contradict each other, or cuda is requested without --experimental
  */
 export function chooseEngine(choice: EngineChoice, settings?: Trained): EngineName {
@@ -46,8 +46,8 @@ export function chooseEngine(choice: EngineChoice, settings?: Trained): EngineNa
   const against = (name: 'sparse' | 'cuda') => settings && reasonAgainst(name, settings);
   if (enginePrecision !== undefined && engine !== 'cuda') {
     throw new UsageRefusal(
-      `--engine-precision ${enginePrecision} is for --engine cuda; the other engines compute in float32.`,
-      'Leave --engine-precision out.',
+      `--engine-precision ${enginePrecision} requires --engine cuda; the other engines compute in float32.`,
+      'Omit --engine-precision.',
       'train/precision-of-cuda',
     );
   }
@@ -55,7 +55,7 @@ export function chooseEngine(choice: EngineChoice, settings?: Trained): EngineNa
   if (reason !== undefined) {
     throw new UsageRefusal(
       `--engine ${engine} cannot train this SAE: ${reason}.`,
-      'Leave --engine out, or say --engine reference.',
+      'Omit --engine, or use --engine reference.',
       'train/engine-cannot',
     );
   }
@@ -82,23 +82,26 @@ function checkCuda({ device = 'cpu', experimental }: EngineChoice): void {
   if (experimental) return;
   throw new UsageRefusal(
     '--engine cuda has never run on a GPU; its kernels have been tested on a CPU only.',
-    'Add --experimental to try it all the same, or leave --engine out.',
+    'Add --experimental to try it anyway, or omit --engine.',
     'train/experimental',
   );
 }
 
-/** N of cuda:N, 0 of cuda; undefined of other devices. */
+/** N of cuda:N, 0 of cuda; undefined for other devices. */
 function ordinalOf(device: string): number | undefined {
   const match = /^cuda(?::(\d+))?$/.exec(device);
   return match ? Number(match[1] ?? 0) : undefined;
 }
 
-/** Bytes of the machine that training takes at most: state, batch and all that a step writes; the GPU's are beside it. */
+/**
+ * Max host memory of training in bytes: state, batch and everything written by a step; GPU memory is counted
+ * separately.
+ */
 export function memoryNeeded(name: EngineName, settings: EngineSettings): number {
   if (name === 'cuda') return hostBytes(settings);
   if (name === 'sparse') return planWorkers(settings).bytes;
-  // The engine keeps two copies of the state; the graph has gradients and Adam's terms of both matrices, and its
-  // arrays of a batch's features, of which ONNX Runtime keeps about so many at a time.
+  // The engine keeps two copies of the state; the graph has gradients and Adam's terms for both matrices, and its
+  // arrays of a batch's features, of which ONNX Runtime keeps about this many at a time.
   const { batch } = settings;
   const { dIn, dOut, dSae } = sizesOf(settings);
   const width = (dIn + dOut) / 2;
@@ -107,7 +110,10 @@ export function memoryNeeded(name: EngineName, settings: EngineSettings): number
   );
 }
 
-/** Values [d_in, d_sae] or [d_sae, d_out], half of each, and [batch, d_sae], of the reference engine's graph at a time; bench:soak measures them. */
+/**
+ * Number of arrays [d_in, d_sae] or [d_sae, d_out], half of each, and of [batch, d_sae], that the reference engine's
+ * graph holds at a time; measured by bench:soak.
+ */
 const GRAPH_MATRICES = 8;
 const GRAPH_FEATURES = 20;
 
@@ -116,20 +122,20 @@ export function threadsOf(name: EngineName, settings: EngineSettings): number {
   return name === 'sparse' ? planWorkers(settings).workers : 0;
 }
 
-/** @throws Refusal with the numbers when that is more than the machine has */
+/** @throws Refusal with the numbers if that is more than the machine has */
 export function checkMemory(name: EngineName, settings: EngineSettings, available = memory().limit): void {
   const needed = memoryNeeded(name, settings);
   if (needed <= available) return;
   const { dIn, dSae, batch } = settings;
   throw new Refusal(
-    `--d-sae ${dSae} at d_in ${dIn} and --batch ${batch} needs ${formatBytes(needed)} of memory, and there are ${formatBytes(available)}.`,
+    `--d-sae ${dSae} at d_in ${dIn} and --batch ${batch} needs ${formatBytes(needed)} of memory, but only ${formatBytes(available)} are available.`,
     'Train a smaller dictionary, or use a smaller --batch.',
     'train/too-large',
   );
 }
 
 /**
- * @param start parameters, or a whole state to continue from, of any engine
+ * @param start parameters, or a complete state of any engine to continue from
  * @param steps steps already done
  */
 export async function openEngine(
@@ -140,7 +146,7 @@ export async function openEngine(
 ): Promise<Engine> {
   if (name === 'sparse') return openSparseEngine(settings, start, steps);
   if (name === 'reference') return openReferenceEngine(settings, start, steps);
-  // Loaded only here: it looks for the driver's libraries.
+  // Loaded only here, since it looks for the driver's libraries.
   const { openCudaDevice } = await import('./cuda/gpu.js');
   return openCudaEngine(settings, start, steps, await openCudaDevice(ordinalOf(settings.device ?? 'cuda') ?? 0));
 }

@@ -13,7 +13,7 @@ export function optionsOf(settings: Trained): unknown {
 /**
  * The loss step in terms of an engine's primitives.
  *
- * @throws Error if the engine cannot train it; chooseEngine has refused that before
+ * @throws Error if the engine cannot train it, which chooseEngine has refused before
  */
 export function formOf(engine: 'sparse' | 'cuda', settings: Trained): SparseForm {
   const form = trainingOf(settings.architecture)[engine](optionsOf(settings));
@@ -22,7 +22,7 @@ export function formOf(engine: 'sparse' | 'cuda', settings: Trained): SparseForm
   return form;
 }
 
-/** Is the parameter trained? Others have no moments and keep their bits. */
+/** Is the parameter trained? Others have no moments and are frozen. */
 export function isTrained(settings: Trained, name: ParameterName): boolean {
   if (settings.trained) return settings.trained.includes(name);
   return name === 'W_skip'
@@ -30,24 +30,24 @@ export function isTrained(settings: Trained, name: ParameterName): boolean {
     : trainingOf(settings.architecture).trains(optionsOf(settings)).includes(name);
 }
 
-/** A parameter that follows the smallest f > 0 of each batch. */
+/** A parameter that tracks the smallest f > 0 of each batch. */
 export function followedBy({ architecture }: Trained) {
   return trainingOf(architecture).follows;
 }
 
-/** Does dπ_gate reach anything that is trained? */
+/** Does dπ_gate reach any trained parameter? */
 export function trainsGate(settings: Trained): boolean {
   return (['W_enc', 'b_gate', 'b_dec'] as const).some((name) => isTrained(settings, name));
 }
 
-/** Names and shapes of what a step reads and writes: parameters, Adam's moments of those trained, since_fired. */
+/** Names and shapes of what a step reads and writes: parameters, Adam's moments of trained ones, since_fired. */
 export function stateShapes(settings: EngineSettings): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
   for (const name of parametersOf(settings)) {
     const shape = parameterShape(name, sizesOf(settings));
     shapes.set(name, shape);
     if (!isTrained(settings, name)) continue;
-    // With β1 = 0 the first moment is the gradient itself and no state.
+    // With β1 = 0 the first moment is the gradient itself, not state.
     if (settings.beta1 > 0) shapes.set(`m/${name}`, shape);
     shapes.set(`v/${name}`, shape);
   }
@@ -55,7 +55,7 @@ export function stateShapes(settings: EngineSettings): Map<string, readonly numb
   return shapes;
 }
 
-/** @throws Error if an array has another size than the settings say, or is missing from a state that is whole */
+/** @throws Error if an array does not have the size implied by the settings, or is missing from a complete state */
 export function checkSizes(state: TrainerState, settings: EngineSettings, what: 'start' | 'whole'): void {
   for (const [name, shape] of stateShapes(settings)) {
     const found = state.get(name)?.length;
@@ -65,20 +65,20 @@ export function checkSizes(state: TrainerState, settings: EngineSettings, what: 
   }
 }
 
-/** The SAE in training, of scaled activations. */
+/** The SAE in training, for scaled activations. */
 export function saeOf(settings: EngineSettings, state: TrainerState): Sae {
   const { architecture } = settings;
   const parameters: Parameters = {};
   for (const name of parametersOf(settings)) parameters[name] = state.get(name)!;
   const own = trainingOf(architecture).forward?.(optionsOf(settings));
-  // A target of another kind has another bias: it is the input as it is that is encoded.
+  // With a different target, the bias belongs to that: the raw input is encoded.
   const forward = { ...PLAIN, apply_b_dec_to_input: settings.dOut === undefined, ...own };
   const transcoder = settings.dOut === undefined ? {} : { transcoder: true as const };
   const skip = settings.skip ? { skip: true as const } : {};
   return { architecture, ...sizesOf(settings), ...transcoder, ...skip, forward, parameters };
 }
 
-/** Bytes of the whole state. */
+/** Bytes of the complete state. */
 export function stateBytes(settings: EngineSettings): number {
   let bytes = 0;
   for (const shape of stateShapes(settings).values()) bytes += 4 * shape.reduce((product, dim) => product * dim, 1);

@@ -10,9 +10,9 @@ import { checkSizes, saeOf, stateShapes } from '../state.js';
 import { fedType, METRICS, stepGraph } from './step-graph.js';
 
 /**
- * The reference engine: the whole step is one dense ONNX graph, on any execution provider.
+ * The reference engine: the complete step is one dense ONNX graph, on any execution provider.
  *
- * @param start parameters, or a whole state to continue from; what is missing of the state begins at zero
+ * @param start parameters, or a complete state to continue from; missing parts of the state start at zero
  * @param steps steps already done
  */
 export async function openReferenceEngine(settings: EngineSettings, start: TrainerState, steps = 0): Promise<Engine> {
@@ -38,7 +38,7 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
   const scalar = (value: number) => new Tensor('float32', Float32Array.of(value), []);
 
   const fed = fedType(settings);
-  // Of 16-bit floats that the graph takes as float32.
+  // For 16-bit floats that the graph expects as float32.
   const wide = new Map<string, Float32Array>();
   const widened = (name: string, bits: Uint16Array) => {
     const into = widen(bits, settings.batchDType, wide.get(name));
@@ -56,7 +56,7 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
     const feeds: Record<string, Tensor> = {
       ...{ x: rows('x', x, dIn), lr: scalar(lr), correction2: scalar(1 / (1 - beta2 ** steps)) },
       ...(dOut !== undefined && { y: rows('y', y!, dOut) }),
-      // A graph that does not need one has no such input.
+      // A graph that does not need it has no such input.
       ...(penalised && { l1: scalar(l1) }),
       ...(beta1 > 0 && { correction1: scalar(1 / (1 - beta1 ** steps)) }),
     };

@@ -14,18 +14,18 @@ import { type ParameterName, parameterShape } from '../../../sae/sae.js';
 import { ADAM_EPSILON, CLIP_EPSILON, type EngineSettings, sizesOf } from '../engine.js';
 import { followedBy, isTrained, optionsOf, stateShapes } from '../state.js';
 
-/** The metrics output, in order. */
+/** Entries of the metrics output, in order. */
 export const METRICS = ['mse', 'l1', 'aux', 'l0', 'variance', 'dead', 'written'] as const;
 
 type Metrics = Record<(typeof METRICS)[number], Value>;
 
 /**
- * One training step as a dense graph: the loss that the architecture writes, differentiated, and Adam. It is the oracle
- * of the faster engines, so it says each thing once and saves nothing.
+ * One training step as a dense graph: the architecture's loss, differentiated, and Adam. It is the oracle for the
+ * faster engines, so it is written plainly and optimises nothing.
  *
- * Inputs: `x` [batch, d_in], `y` [batch, d_out] where the target is another, scalars `l1`, `lr`, `correction1` =
- * 1 / (1 − β1^t), `correction2` = 1 / (1 − β2^t), and the state by name; what the step does not need is not an input.
- * Outputs: `next/<name>` for each of the state, and `metrics`.
+ * Inputs: `x` [batch, d_in], `y` [batch, d_out] if the target is not the input, scalars `l1`, `lr`, `correction1` = 1 /
+ * (1 − β1^t), `correction2` = 1 / (1 − β2^t), and the state by name; unused ones are omitted. Outputs: `next/<name>`
+ * for each part of the state, and `metrics`.
  */
 export function stepGraph(settings: EngineSettings): Uint8Array {
   const { architecture } = settings;
@@ -63,7 +63,7 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
     let next = w[name]!;
     if (trained.includes(name)) {
       next = adam(name, clipped.get(name)!);
-      // A row whose norm overflows is divided to zero, and would look well afterwards.
+      // A row whose norm overflows is divided to zero, which would look fine afterwards.
       if (name === 'W_dec') written.push(g.reduceSumSquare(next, [0, 1]));
       if (name === 'W_dec') next = unitRows(g, next);
       if (nonNegative.includes(name)) next = g.relu(next);
@@ -90,14 +90,14 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
 }
 
 /**
- * In which a batch comes: ONNX Runtime's binding has no tensors of bfloat16, and WebGPU computes with float16 on some
- * cards only.
+ * Element type in which a batch is fed: ONNX Runtime's binding has no bfloat16 tensors, and WebGPU supports float16 on
+ * some cards only.
  */
 export function fedType({ batchDType, device = 'cpu' }: EngineSettings): 'float16' | 'float32' {
   return batchDType === 'float16' && !device.startsWith('webgpu') ? 'float16' : 'float32';
 }
 
-/** The batch as the loss takes it, but for what is dead. */
+/** The batch as input of the loss, except for the mask of dead features. */
 function lossInput(g: GraphBuilder, w: ParameterValues, settings: EngineSettings): Omit<LossInput, 'dead'> {
   const { batch, factors, scale, scaleOut = 1 } = settings;
   const sizes = sizesOf(settings);
@@ -111,13 +111,13 @@ function lossInput(g: GraphBuilder, w: ParameterValues, settings: EngineSettings
   const sparsity = g.input('l1', 'float32', []);
   const x = fed('x', sizes.dIn, scale);
   if (settings.dOut === undefined) return { x: centredInput(g, w, x), y: x, target: x, sparsity, sizes };
-  // b_dec belongs to the target, which is another: the input is encoded as it is.
+  // b_dec belongs to the target, which is different: the input is encoded directly.
   const target = fed('y', sizes.dOut, scaleOut);
   const y = settings.skip ? g.sub(target, skipped(g, w, x)) : target;
   return { x: { input: x, p: g.matmul(x, w.W_enc!) }, y, target, sparsity, sizes };
 }
 
-/** Σ of every entry of an array of the state. */
+/** Σ over all entries of an array of the state. */
 function sumOfAll(g: GraphBuilder, value: Value, { length }: readonly number[]): Value {
   return g.reduceSum(value, [...Array(length).keys()]);
 }
@@ -131,12 +131,12 @@ function followed(g: GraphBuilder, value: Value, f: Value, share: number): Value
   return g.op('Where', [g.op('Less', [smallest, none]), moved, value]);
 }
 
-/** The mean over tokens of what is [tokens]. */
+/** The mean over tokens of a value [tokens]. */
 function mean(g: GraphBuilder, perToken: Value): Value {
   return g.op('ReduceMean', [perToken, g.ints(0)], { keepdims: 0 });
 }
 
-/** The terms of the loss, each a mean over tokens. */
+/** The loss terms, each a mean over tokens. */
 function terms(g: GraphBuilder, { mse, penalty, auxiliary }: Loss): Pick<Metrics, 'mse' | 'l1' | 'aux'> {
   const meanOf = (term: Value | undefined) => (term ? mean(g, term) : g.scalar(0));
   return { mse: meanOf(mse), l1: meanOf(penalty), aux: meanOf(auxiliary) };
@@ -147,7 +147,7 @@ function outputMetrics(g: GraphBuilder, metrics: Metrics): void {
   g.output('metrics', g.concat(numbers, 0), 'float32', [METRICS.length]);
 }
 
-/** Gradients by parameter, cut together to the norm that the settings ask for, as PyTorch's clip_grad_norm_ cuts them. */
+/** Gradients by parameter, clipped together to the norm in the settings, like PyTorch's clip_grad_norm_. */
 function clipping(
   g: GraphBuilder,
   settings: EngineSettings,
@@ -163,7 +163,7 @@ function clipping(
   return new Map(gradients.map(([name, gradient]) => [name, g.mul(gradient, factor)]));
 }
 
-/** Removes from each row of the gradient its part along the (unit) row of W_dec. */
+/** Removes the component of each gradient row along the (unit) row of W_dec. */
 function tangent(g: GraphBuilder, gradient: Value, W_dec: Value): Value {
   const along = g.reduceSum(g.mul(gradient, W_dec), [1], true);
   return g.sub(gradient, g.mul(along, W_dec));
@@ -174,7 +174,7 @@ function unitRows(g: GraphBuilder, W_dec: Value): Value {
   return g.div(W_dec, g.op('Sqrt', [g.reduceSumSquare(W_dec, [1], true)]));
 }
 
-/** Adam (Kingma and Ba 2015, algorithm 1) for one parameter after another; writes the moments' outputs, and sums of them. */
+/** Adam (Kingma and Ba 2015, algorithm 1) for one parameter at a time; writes the moments' outputs and their sums. */
 function adamUpdate(g: GraphBuilder, settings: EngineSettings, state: ReadonlyMap<string, Value>, written: Value[]) {
   const { beta1, beta2 } = settings;
   const lr = g.input('lr', 'float32', []);

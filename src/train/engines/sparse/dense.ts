@@ -2,12 +2,12 @@ import { isTrained, trainsGate } from '../state.js';
 import { padded } from './memory.js';
 import { cut, type Equipment, type Selection, type Strip } from './select.js';
 
-/** Matrices of a strip in the tile, one after another: pre-activations, then f or what becomes it, dp, g. */
+/** Matrices of a strip in the tile, consecutive: pre-activations, then f or its gradient, dp, g. */
 const [P, F, DP, G] = [0, 1, 2, 3] as const;
 
 /**
- * Decode and update of strips that are too full for entry lists: the same formulas as matrix products. Nothing of a
- * strip is kept between the two, its pre-activations are computed again.
+ * Decode and update of strips with too many entries for lists: the same formulas as dense matrix products. Nothing is
+ * kept between the two passes; pre-activations are recomputed.
  */
 export class DensePasses {
   private readonly Bp: number;
@@ -22,13 +22,16 @@ export class DensePasses {
     this.d = { in: padded(settings.dIn), out: padded(settings.dOut ?? settings.dIn) };
   }
 
-  /** Adds the strip's part to x̂ (in `r`) and x̂_aux (in `r_aux`); the selection left its pre-activations in the tile. */
+  /**
+   * Adds the strip's part to x̂ (in `r`) and x̂_aux (in `r_aux`); the selection has left its pre-activations in the
+   * tile.
+   */
   async decode({ first, rows }: Strip): Promise<void> {
     const { arena, kernels, products, form, settings, watch } = this.equipment;
     const at = (name: string) => arena.pointer(name);
     const { out } = this.d;
     for (const second of [true, false]) {
-      // Without a second reconstruction, g is wanted for its sum alone.
+      // Without a second reconstruction, only the sum of g is needed.
       if (second && !form.second && form.penalty !== 'g') continue;
       kernels.valueStrip(at('step'), at('main/block'), first, rows, second, F);
       if (second && !form.second) continue;
@@ -56,7 +59,7 @@ export class DensePasses {
     }
   }
 
-  /** Dots of rows of W_dec with the residuals of every token; and g, where it trains W_dec. */
+  /** Dot products of rows of W_dec with the residuals of every token; and g, if it trains W_dec. */
   private async residualDots(first: number, rows: number): Promise<void> {
     const { arena, kernels, products, form, settings } = this.equipment;
     const columns = this.d.out;
@@ -71,7 +74,7 @@ export class DensePasses {
     kernels.valueStrip(arena.pointer('step'), arena.pointer('main/block'), first, rows, true, G);
   }
 
-  /** ∂W_dec and ∂W_enc of the rows, where they are trained. */
+  /** ∂W_dec and ∂W_enc of the rows, if they are trained. */
   private async gradients(rows: number): Promise<void> {
     const { arena, kernels, products, form, settings } = this.equipment;
     const at = (name: string) => arena.pointer(name);

@@ -17,7 +17,6 @@ import {
   type TrainerState,
 } from '../engine.js';
 import { checkSizes, formOf, saeOf, stateShapes } from '../state.js';
-import { allocateShared, Crew, type SharedSizes, sharedBytes } from './crew.js';
 import { compileKernels } from './kernels.js';
 import {
   countsTokens,
@@ -36,38 +35,39 @@ import {
 import { PARTS, type Profile } from './select.js';
 import type { SliceSums } from './slice.js';
 import type { Reply, Request, WorkerStart } from './worker.js';
+import { allocateShared, type SharedSizes, sharedBytes, WorkerPool } from './worker-pool.js';
 
-/** An engine that also tells where its time went. */
+/** An engine that also reports its profile. */
 export interface SparseEngine extends Engine {
   readonly workers: number;
-  /** Milliseconds of each part, the mean over the workers, since the engine was opened. */
+  /** Milliseconds per part, averaged over the workers, since the engine was opened. */
   profile(): Profile;
 }
 
-/** Features below which another worker costs more than it brings. */
+/** Below this many features, another worker costs more than it gains. */
 const FEWEST_FEATURES = 64;
 
 /**
- * Heap in MiB at which V8 first collects garbage of a worker in full. ONNX Runtime hands out a copy of each product, and
- * V8 counts those with the heap: at its own, small limit it would mark the whole heap several times a step, on threads
- * that compete with the workers. Copies are freed when young all the same, so no more memory is taken.
+ * Heap size in MiB at which V8 starts full garbage collections of a worker. ONNX Runtime returns a copy of each
+ * product, which V8 counts as part of the heap: at its own, small limit it would mark the whole heap several times per
+ * step, on threads that compete with the workers. Copies are freed young anyway, so no additional memory is used.
  */
 const LARGE_HEAP = '--initial-old-space-size=256';
 
-/** Workers and bytes that a run needs. */
+/** Number of workers and bytes for a run. */
 export interface SparsePlan {
   readonly workers: number;
   readonly bytes: number;
 }
 
-/** One worker a core, or as many more as it takes for each slice to fit a WebAssembly.Memory. */
+/** One worker per core, or more if each slice would otherwise not fit a WebAssembly.Memory. */
 export function planWorkers(settings: EngineSettings): SparsePlan {
   const { dSae } = settings;
   const form = formOf('sparse', settings);
   const wanted = settings.threads || cores();
   const slice = (workers: number) => planSlice({ settings, form, features: Math.ceil(dSae / workers), workers }).bytes;
   let workers = Math.max(1, Math.min(wanted, Math.floor(dSae / FEWEST_FEATURES)));
-  // A slice only shrinks with more workers, so the fewest are found by halves, whatever size is requested.
+  // A slice only shrinks with more workers, so bisection finds the smallest number, for any size.
   for (let most = slice(workers) > LARGEST_MEMORY ? Math.max(workers, dSae) : workers; workers < most; ) {
     const middle = workers + Math.floor((most - workers) / 2);
     if (slice(middle) > LARGEST_MEMORY) workers = middle + 1;
@@ -92,9 +92,9 @@ function sharedSizes(settings: EngineSettings, form: SparseForm, workers: number
 }
 
 /**
- * The sparse engine (README.md in the folder above): a step for little more than its encoder product, exact.
+ * The sparse engine (README.md in the folder above): an exact step at little more than the cost of its encoder product.
  *
- * @param start parameters, or a whole state to continue from; what is missing of the state begins at zero
+ * @param start parameters, or a complete state to continue from; missing parts of the state start at zero
  * @param steps steps already done
  */
 export async function openSparseEngine(
@@ -106,7 +106,7 @@ export async function openSparseEngine(
   checkSizes(start, settings, 'start');
   const { workers } = planWorkers(settings);
   checkAddressSpace(workers);
-  // Its settings are environment variables, which a worker's copy of the environment would not hand on.
+  // Its settings are environment variables, which are not visible in a worker's copy of the environment.
   await onnxRuntime();
   const module = await compileKernels();
   const shared = allocateShared(sharedSizes(settings, form, workers));
@@ -115,9 +115,9 @@ export async function openSparseEngine(
   const starts = ranges.map((range, index): WorkerStart => {
     return { settings, form, index, features: range[1] - range[0], steps, shared, module };
   });
-  const crew = new Crew<WorkerStart, Request, Reply>(new URL('worker.js', import.meta.url), starts);
-  await crew.ready();
-  const state = new SharedState(settings, crew, workers);
+  const pool = new WorkerPool<WorkerStart, Request, Reply>(new URL('worker.js', import.meta.url), starts);
+  await pool.ready();
+  const state = new SharedState(settings, pool, workers);
   await state.scatter(start);
   const sharedBatch = batchView(settings.batchDType, shared.batch);
   const sharedTarget = batchView(settings.batchDType, shared.target);
@@ -129,7 +129,7 @@ export async function openSparseEngine(
       sharedBatch.set(x);
       if (y) sharedTarget.set(y);
       steps++;
-      const replies = (await crew.ask({ kind: 'step', step })).filter((reply) => reply.kind === 'step');
+      const replies = (await pool.ask({ kind: 'step', step })).filter((reply) => reply.kind === 'step');
       profiles = replies.map((reply) => reply.profile);
       return metricsOf(
         replies.map((reply) => reply.sums),
@@ -154,9 +154,9 @@ export async function openSparseEngine(
       return Object.fromEntries(PARTS.map((part) => [part, mean(part)])) as Profile;
     },
     async close() {
-      // Workers that failed, or are in a step, are ended as they are.
-      if (crew.idle) await crew.ask({ kind: 'release' }).catch(() => {});
-      await crew.close();
+      // Workers that have failed, or are in a step, are terminated.
+      if (pool.idle) await pool.ask({ kind: 'release' }).catch(() => {});
+      await pool.close();
     },
   };
 }
@@ -186,21 +186,21 @@ class SharedState {
 
   constructor(
     settings: EngineSettings,
-    private readonly crew: Crew<WorkerStart, Request, Reply>,
+    private readonly pool: WorkerPool<WorkerStart, Request, Reply>,
     private readonly workers: number,
   ) {
     this.shapes = stateShapes(settings);
     this.sizes = sizesOf(settings);
   }
 
-  /** One array after another, so that only one of them exists twice. */
+  /** One array at a time, so that only one of them exists twice. */
   async scatter(state: TrainerState): Promise<void> {
     for (const name of this.shapes.keys()) {
       const whole = state.get(name);
       // Memory that is never written costs nothing.
       if (!whole) continue;
       const parts = this.rangesOf(name).map((range) => takePart(name, whole, this.sizes, range));
-      await this.crew.askEach(
+      await this.pool.askEach(
         parts.map((values) => ({ request: { kind: 'load', name, values }, transfer: [values.buffer] })),
       );
     }
@@ -211,7 +211,7 @@ class SharedState {
   }
 
   async gather(names: readonly string[]): Promise<Map<string, Float32Array>> {
-    const replies = await this.crew.ask({ kind: 'state', names });
+    const replies = await this.pool.ask({ kind: 'state', names });
     const state = new Map<string, Float32Array>();
     for (const name of names) {
       const values = new Float32Array(this.shapes.get(name)!.reduce((product, dim) => product * dim, 1));
@@ -226,16 +226,16 @@ class SharedState {
 }
 
 /**
- * Address space that V8 reserves for a WebAssembly.Memory of any size: 8 GiB that 32-bit addresses with 32-bit offsets
- * reach, and guard pages, so that it need not check bounds (kFullGuardSize of V8's backing-store.cc). Not memory.
+ * Address space that V8 reserves for a WebAssembly.Memory of any size: 8 GiB reachable by 32-bit addresses with 32-bit
+ * offsets, and guard pages, so that it need not check bounds (kFullGuardSize in V8's backing-store.cc). Not memory.
  */
 const RESERVED = 10 * 2 ** 30;
-/** What Node.js, ONNX Runtime and threads' stacks reserve; measured, rounded up. */
+/** Reserved by Node.js, ONNX Runtime and thread stacks; measured, rounded up. */
 const PROGRAM = 4 * 2 ** 30;
-/** With it V8 checks bounds and reserves nothing. */
+/** With this option V8 checks bounds and reserves nothing. */
 const CHECKS_BOUNDS = '--disable-wasm-trap-handler';
 
-/** Bytes of address space that this process may have (`ulimit -v`); infinite where it is not limited, or not known. */
+/** Bytes of address space available to this process (`ulimit -v`); infinite if unlimited or unknown. */
 function addressSpace(): number {
   try {
     const limits = readFileSync('/proc/self/limits', 'utf8');
@@ -246,10 +246,10 @@ function addressSpace(): number {
 }
 
 /**
- * Checks that the memories of all workers can be made: where they cannot, libraries end the process in the midst of
- * their own work.
+ * Checks that the memories of all workers can be created: otherwise, libraries abort the process in the middle of their
+ * own work.
  *
- * @throws Refusal with what there is and what it takes
+ * @throws Refusal with the limit and the requirement
  */
 export function checkAddressSpace(workers: number, limit = addressSpace(), options = nodeOptions()): void {
   const needed = workers * RESERVED + PROGRAM;

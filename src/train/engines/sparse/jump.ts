@@ -2,13 +2,13 @@ import type { Jump } from '../../../sae/architecture.js';
 import { writeBlock } from './kernels.js';
 import type { Equipment } from './select.js';
 
-/** What float32 may lose of p + bias and of the sums below, relative to their terms. */
+/** Rounding error of float32 in p + bias and in the sums below, relative to their terms. */
 const ROUNDING = 2 ** -20;
 
 /**
- * What jumps add to a step of a slice (`Jump` of the form): which entries there are besides those with f > 0, and how much
- * a token's number of features matters. Entries below the threshold train it and, where so asked, the encoder; they are
- * in no reconstruction.
+ * What jumps add to a slice's step (`Jump` of the form): additional entries besides those with f > 0, and the
+ * dependence of the penalty on a token's number of features. Entries below the threshold train it and, if requested,
+ * the encoder; they are not part of any reconstruction.
  */
 export class JumpTraining {
   constructor(
@@ -24,14 +24,15 @@ export class JumpTraining {
     });
   }
 
-  /** The derivative of the penalty by an f of 0, but for the jump. */
+  /** The derivative of the penalty with respect to an f of 0, except for the jump. */
   slope(l1: number): number {
     return this.jump.penalty.kind === 'tanh' ? l1 * this.jump.penalty.scale : 0;
   }
 
   /**
-   * From where on pre-activations are entries: half of the kernel's width below the threshold, and a little more, as
-   * float32 rounds (the kernels then look at each again). Of a dead feature all are, if it is to be revived.
+   * Lower bound of pre-activations that become entries: half of the kernel's width below the threshold, plus a margin
+   * for float32 rounding (the kernels then test each exactly). All pre-activations of a dead feature are entries, if it
+   * is to be revived.
    */
   begin(): void {
     const { arena, form, settings } = this.equipment;
@@ -48,7 +49,7 @@ export class JumpTraining {
     if (arena.has('counts')) arena.f32('counts').fill(0);
   }
 
-  /** Tells the others how many features of each token are in this slice; the next barrier is another's. */
+  /** Reports the number of features of each token in this slice to the others; the next barrier is another's. */
   tellCounts(): void {
     const { arena, exchange } = this.equipment;
     if (!arena.has('counts')) return;
@@ -58,9 +59,9 @@ export class JumpTraining {
   }
 
   /**
-   * Writes how much another feature of each token would cost, once all workers have told their counts.
+   * Writes the cost of one more feature for each token, once all workers have reported their counts.
    *
-   * @returns Σ of what λ multiplies, over this worker's features or rows, and of the loss of dead features
+   * @returns Σ of the penalty, over this worker's features or rows, and of the loss of dead features
    */
   weigh(l1: number): { penalised: number; auxiliary: number } {
     const { arena, exchange, settings } = this.equipment;

@@ -5,8 +5,8 @@ import { compileModule } from '../../../machine/webassembly.js';
 export type Pointer = number;
 
 /**
- * Fields of the kernels' blocks, four bytes each, in the order of the classes in kernels/memory.ts, which say what they
- * are: integers and addresses are `u32`.
+ * Fields of the kernels' blocks, four bytes each, in the order of the classes in kernels/memory.ts, which document
+ * them: integers and addresses are `u32`.
  */
 export const BLOCKS = {
   Step: {
@@ -44,7 +44,7 @@ export const BLOCKS = {
 export type BlockName = keyof typeof BLOCKS;
 export type BlockFields<N extends BlockName> = Record<keyof (typeof BLOCKS)[N], number>;
 
-/** Elements of an array of 32 bits that holds a block. */
+/** Length of a 32-bit array that contains a block. */
 export function blockLength(block: BlockName): number {
   return Object.keys(BLOCKS[block]).length;
 }
@@ -55,7 +55,7 @@ interface Words {
   f32(array: string): Float32Array;
 }
 
-/** Where each field of a block stands, and of what type it is. */
+/** Position and type of each field of a block. */
 const FIELDS = Object.fromEntries(
   Object.entries(BLOCKS).map(([block, types]) => [
     block,
@@ -77,7 +77,7 @@ export function writeBlock<N extends BlockName>(
   }
 }
 
-/** One field of a block, as it is now. */
+/** The current value of a field of a block. */
 export function readField<N extends BlockName>(
   arena: Words,
   array: string,
@@ -93,7 +93,7 @@ export const STORED: Readonly<Record<ActivationDType, number>> = { float32: 0, f
 /** The rules' numbers in kernels/rules.ts. */
 export const RULES = { relu: 0, gated: 1, jumprelu: 2 } as const;
 
-/** The kernels compiled from kernels/*.ts, where each is described; blocks are given by their address. */
+/** The kernels compiled from kernels/*.ts, where each is documented; blocks are passed by address. */
 export interface Kernels {
   centre(side: Pointer, rows: number): void;
   columnVariance(x: Pointer, rows: number, d: number, first: number, last: number): number;
@@ -130,7 +130,7 @@ export function compileKernels(): Promise<WebAssembly.Module> {
   return compileModule(new URL('kernels.wasm', import.meta.url));
 }
 
-/** Kernels that work on `memory`. */
+/** Kernels operating on `memory`. */
 export function bindKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
   return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as Kernels;
 }

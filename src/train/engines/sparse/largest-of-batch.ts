@@ -1,22 +1,22 @@
-import type { Exchange } from './crew.js';
 import { type Kernels, readField, writeBlock } from './kernels.js';
 import { type Arena, roomOfBatch, TALLIES } from './memory.js';
+import type { Exchange } from './worker-pool.js';
 
 /**
- * Digits of a float32 from the highest on: numbers above 0 are in the order of their bits. The first two are zero in
- * numbers that differ from infinity by their sign alone, so 31 bits are left.
+ * Digits of a float32 from the highest on: positive floats are ordered like their bits. Their sign bit is zero, so 31
+ * bits remain.
  */
 const DIGITS = [
   { shift: 20, width: 11 },
   { shift: 10, width: 10 },
   { shift: 0, width: 10 },
 ] as const;
-/** How far below the last batch's smallest the guess is for the next one, as a fraction: at first, and its bounds. */
+/** The guess for the next batch's smallest, as a relative distance below the last one's: initial value and bounds. */
 const MARGIN = { first: 0.05, least: 0.02, most: 0.5 };
-/** It shrinks slowly, and doubles where the guess was wrong: about one guess in a hundred is. */
+/** It shrinks slowly, and doubles when the guess was wrong: about one guess in a hundred is. */
 const SHRINKING = 0.99;
 
-/** What of a worker the selection needs. */
+/** The parts of a worker that the selection needs. */
 interface Worker {
   readonly arena: Arena;
   readonly kernels: Kernels;
@@ -30,22 +30,22 @@ interface Found {
   readonly floor: number;
   /** How many of this worker's entries may equal it. */
   readonly ties: number;
-  /** Entries that there are. */
+  /** Number of entries. */
   readonly total: number;
 }
 
 /**
- * The k · B largest pre-activations of a batch, over all workers, exactly. An entry is listed when it is above `least`,
- * which is a guess from the batch before and rises to the k · B-th largest of this worker's list whenever that grows too
- * long. In the end, all workers count the digits of their entries, and know the k · B-th largest of all. Where fewer are
- * above the guess, they select again without one. The guess decides what is computed, never the result.
+ * The k · B largest pre-activations of a batch, over all workers, exactly. An entry is listed if it is above `least`, a
+ * guess from the previous batch that rises to the k · B-th largest of this worker's list whenever that grows too long.
+ * In the end, all workers count the digits of their entries, and find the k · B-th largest overall. If fewer are above
+ * the guess, they select again without one. The guess affects what is computed, never the result.
  */
 export class LargestOfBatch {
   private least = 0;
   private guess = 0;
   private margin: number = MARGIN.first;
   private attempt = 0;
-  /** The smallest that the last batch kept; undefined if none was above 0. */
+  /** The smallest value kept in the last batch; undefined if none was above 0. */
   smallest: number | undefined;
 
   constructor(
@@ -59,7 +59,7 @@ export class LargestOfBatch {
     this.rise(guessing ? this.guess : 0);
   }
 
-  /** Drops entries that are not among the largest any more, where there are too many for more to come. */
+  /** Drops entries that are no longer among the largest, if there are too many to add more. */
   makeRoom(): void {
     const { arena } = this.worker;
     if (readField(arena, 'main/block', 'Entries', 'count') <= roomOfBatch(this.wanted)) return;
@@ -69,9 +69,9 @@ export class LargestOfBatch {
   }
 
   /**
-   * Of what all workers found, the k · B largest stay.
+   * Keeps the k · B largest found by all workers.
    *
-   * @returns whether the lists have them all; if not, they are to be begun again, without a guess
+   * @returns whether the lists include them all; if not, the lists must be rebuilt without a guess
    */
   settle(): boolean {
     const guessed = this.attempt === 0 && this.guess > 0;
@@ -103,8 +103,8 @@ export class LargestOfBatch {
   /**
    * The k · B-th largest, or the smallest of fewer, digit by digit.
    *
-   * @param shared at least this many entries of all workers; this worker's alone if absent
-   * @returns undefined if there are fewer than that
+   * @param shared at least this many entries over all workers; only this worker's if absent
+   * @returns undefined if there are fewer
    */
   private find(shared?: number): Found | undefined {
     const { exchange } = this.worker;
@@ -133,7 +133,7 @@ export class LargestOfBatch {
     return { floor: floatOf(prefix), ties, total };
   }
 
-  /** How many entries have each value of a digit, of those with the given higher ones; of all workers, in a round of theirs. */
+  /** Number of entries for each value of a digit, given the higher digits; over all workers, in one round. */
   private tally(prefix: number, shift: number, width: number, round?: number): readonly Uint32Array[] {
     const { arena, kernels, exchange } = this.worker;
     const counts = arena.view('u32', 'tally', 0, 2 ** width).fill(0);

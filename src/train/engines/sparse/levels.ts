@@ -3,26 +3,27 @@ import type { EngineSettings } from '../engine.js';
 import type { Kernels, Pointer } from './kernels.js';
 import { featuresOf, levelSums } from './memory.js';
 
-// A Matryoshka SAE reconstructs the target by each of some prefixes of its features. Level i has the features that its
-// prefix adds to the one before. Workers add up what the features of each level give, P_i; the reconstruction of prefix i
-// is P_0 + … + P_i. Features of level i are in the reconstructions of this prefix and of all longer ones, so what their
-// gradients are taken of is the sum of those residuals, R_i = Σ_{l ≥ i} w_l r_l. Without prefixes there is one level.
+// A Matryoshka SAE reconstructs the target from each of several prefixes of its features. Level i consists of the
+// features that its prefix adds to the previous one. Workers add up the contributions P_i of each level's features; the
+// reconstruction of prefix i is P_0 + … + P_i. Features of level i are part of the reconstructions of this prefix and
+// all longer ones, so their gradients use the sum of those residuals, R_i = Σ_{l ≥ i} w_l r_l. Without prefixes there
+// is one level.
 
-/** Features of a slice that share a residual. */
+/** Features of a slice with a common residual. */
 export interface Level {
-  /** Within the slice. */
+  /** Range within the slice. */
   readonly first: number;
   readonly last: number;
   /** The array [B, d_out] of their partial sums, later of R. */
   readonly sum: string;
 }
 
-/** The weight of the whole SAE's squared error. */
+/** The weight of the complete SAE's squared error. */
 export function lastWeight({ prefixes }: SparseForm): number {
   return prefixes?.at(-1)?.weight ?? 1;
 }
 
-/** The levels that a worker's slice has features of. */
+/** The levels with features in a worker's slice. */
 export function levelsOf(form: SparseForm, { dSae }: EngineSettings, index: number, workers: number): readonly Level[] {
   const [start, end] = featuresOf(dSae, index, workers);
   const widths = form.prefixes?.map(({ width }) => width) ?? [dSae];
@@ -42,11 +43,11 @@ export interface LevelRows {
 }
 
 /**
- * Makes R_i of P_i, in place.
+ * Computes R_i from P_i, in place.
  *
  * @param factor 2 / B
- * @returns Σ |y − ŷ|² of the whole SAE, and what the loss has in addition: the others' weighted, and its own for a
- *   weight other than 1
+ * @returns Σ |y − ŷ|² of the complete SAE, and what the loss adds to it: the others' weighted errors, and its own for a
+ * weight other than 1
  */
 export function finishLevels(
   kernels: Pick<Kernels, 'addTo' | 'residual'>,

@@ -19,12 +19,12 @@ const TYPES = {
 type Views = { [T in keyof typeof TYPES]: InstanceType<(typeof TYPES)[T]> };
 type ElementType = keyof Views;
 
-/** Arrays begin at cache lines. */
+/** Arrays are aligned to cache lines. */
 const LINE = 64;
-/** Bytes that one WebAssembly.Memory can hold. */
+/** Max bytes of a WebAssembly.Memory. */
 export const LARGEST_MEMORY = WASM_PAGE * WASM_PAGE;
 
-/** Where named arrays lie in a memory that is yet to be made; address 0 stays unused. */
+/** Layout of named arrays in a memory yet to be created; address 0 stays unused. */
 export class Plan {
   bytes = LINE;
   private readonly places = new Map<string, { type: ElementType; pointer: number; length: number }>();
@@ -47,7 +47,7 @@ export class Plan {
 }
 
 /**
- * Named arrays in one WebAssembly.Memory, which kernels know by address and ONNX Runtime by view. The memory never
+ * Named arrays in one WebAssembly.Memory, which kernels access by address and ONNX Runtime by view. The memory never
  * grows, so views stay valid; pages that are not written cost nothing.
  */
 export class Arena {
@@ -62,7 +62,7 @@ export class Arena {
     return this.plan.has(name);
   }
 
-  /** Address of an array; 0, which no kernel reads, for one that this run does without. */
+  /** Address of an array; 0, which no kernel reads, for an array this run does not need. */
   pointer(name: string): number {
     return this.plan.has(name) ? this.plan.at(name).pointer : 0;
   }
@@ -90,69 +90,74 @@ export class Arena {
   }
 }
 
-/** Features whose pre-activations are computed at once. */
+/** Number of features whose pre-activations are computed at a time. */
 export const STRIP = 256;
-/** A strip with more candidates than this fraction of its entries takes the float32 product. */
+/** A strip with more candidates than this fraction of its entries uses the float32 product. */
 export const MOST_CANDIDATES = 1 / 4;
-/** A strip with more active entries than this fraction is passed through densely. */
+/** A strip with more active entries than this fraction is processed densely. */
 export const MOST_ENTRIES = 1 / 4;
 
-/** Rows are padded to whole cache lines of float32. */
+/** Rows are padded to complete cache lines of float32. */
 export function padded(length: number): number {
   return Math.ceil(length / 16) * 16;
 }
 
-/** Max entries that a slice can hold. */
+/** Max entries of a slice. */
 export function entryCapacity(features: number, batch: number): number {
   return Math.floor(features / STRIP) * entryLimit(STRIP, batch) + entryLimit(features % STRIP, batch);
 }
 
-/** Max entries that a strip may add before it becomes dense; small strips are always held sparse. */
+/** Max entries that a strip may add before it is processed densely; small strips are always sparse. */
 export function entryLimit(rows: number, batch: number): number {
   return Math.ceil(rows * batch * MOST_ENTRIES);
 }
 
-/** Max entries of a token; 0 where any number may be. */
+/** Max entries per token; 0 for no limit. */
 export function limitOf({ select }: SparseForm): number {
   return select.kind === 'k-per-token' ? select.k : 0;
 }
 
-/** Max entries of a batch; 0 where any number may be. */
+/** Max entries per batch; 0 for no limit. */
 export function limitOfBatch({ select }: SparseForm, batch: number): number {
   return select.kind === 'k-per-batch' ? select.k * batch : 0;
 }
 
-/** Entries that a batch may keep before those that are no longer among the largest are dropped. */
+/** Number of entries of a batch beyond which those no longer among the largest are dropped. */
 export function roomOfBatch(kept: number): number {
   return Math.ceil(1.25 * kept);
 }
 
 /** Max values of a digit by which entries of a batch are counted. */
 export const TALLY = 2 ** 11;
-/** Tallies that a worker shares in a step: one for each of three digits, and the first once more where a guess fails. */
+/**
+ * Number of tallies that a worker shares per step: one for each of three digits, and the first again if a guess fails.
+ */
 export const TALLIES = 4;
 
-/** Are there so few entries that no strip is passed through densely? */
+/** Is the number of entries limited, so that no strip is processed densely? */
 export function isLimited({ select }: SparseForm): boolean {
   return select.kind === 'k-per-token' || select.kind === 'k-per-batch';
 }
 
-/** Arrays [B, d_out] of levels' (levels.ts) partial sums, shortest prefix first; the last has the residual of the whole SAE. */
+/**
+ * Arrays [B, d_out] of partial sums per level (levels.ts), shortest prefix first; the last has the residual of the
+ * complete SAE.
+ */
 export function levelSums({ prefixes }: SparseForm): readonly string[] {
   return (prefixes ?? [undefined]).map((_, i, all) => (i === all.length - 1 ? 'r' : `r/${i}`));
 }
 
-/** Arrays [B, d_out] of partial reconstructions that workers exchange together. */
+/** Arrays [B, d_out] of partial reconstructions that workers exchange. */
 export function exchangedSums(form: SparseForm): readonly string[] {
   return form.second ? ['r', 'r_aux'] : levelSums(form);
 }
 
-/** Does the gradient depend on how many features of a token there are in all slices? */
+/** Does the gradient depend on a token's number of features over all slices? */
 export function countsTokens({ jump }: SparseForm): boolean {
   return jump?.penalty.kind === 'quadratic';
 }
 
-/** What of a run decides where a worker's arrays lie. */
+/** The settings that determine a worker's memory layout. */
 export interface SliceShape {
   readonly settings: EngineSettings;
   readonly form: SparseForm;
@@ -160,7 +165,7 @@ export interface SliceShape {
   readonly workers: number;
 }
 
-/** The arrays of a worker that owns `features` features, W_enc feature-major like W_dec. */
+/** The arrays of a worker that owns `features` features, with W_enc feature-major like W_dec. */
 export function planSlice(shape: SliceShape): Plan {
   const plan = new Plan();
   planState(plan, shape);
@@ -197,7 +202,7 @@ export function planSlice(shape: SliceShape): Plan {
 
 const stripOf = (features: number) => Math.min(STRIP, padded(features));
 
-/** Parameters, Adam's moments of those that are trained, and what is counted for each feature. */
+/** Parameters, Adam's moments of trained ones, and counters per feature. */
 function planState(plan: Plan, { settings, form, features, workers }: SliceShape): void {
   const [dIn, dOut] = [padded(settings.dIn), padded(settings.dOut ?? settings.dIn)];
   const lengths: Partial<Record<ParameterName, number>> = {
@@ -220,7 +225,7 @@ function planState(plan: Plan, { settings, form, features, workers }: SliceShape
   if (form.select.kind === 'threshold') plan.add('opens', 'f32', features);
 }
 
-/** What a skip connection's products take and give, for a worker's share of the target's columns. */
+/** Inputs and outputs of a skip connection's products, for a worker's share of the target's columns. */
 function planSkip(plan: Plan, { settings, workers }: SliceShape): void {
   if (!settings.skip) return;
   const columns = Math.ceil(settings.dOut! / workers);
@@ -228,7 +233,7 @@ function planSkip(plan: Plan, { settings, workers }: SliceShape): void {
   plan.add('skip_gradient', 'f32', columns * padded(settings.dIn));
 }
 
-/** The batch as it is read, what is encoded, targets and residuals; per token what bounds its int8 products. */
+/** The batch as read, encoder inputs, targets and residuals; per token the bounds of its int8 products. */
 function planBatch(plan: Plan, { settings, form }: SliceShape): void {
   const { batch, dOut: width } = settings;
   const [dIn, dOut] = [padded(settings.dIn), padded(settings.dOut ?? settings.dIn)];
@@ -249,11 +254,11 @@ function planBatch(plan: Plan, { settings, form }: SliceShape): void {
   if (form.second || form.auxK) plan.add('r_aux', 'f32', Bp * dOut);
   plan.add('received', 'f32', Bp * Math.max(dIn, dOut));
   plan.add('x_q', 'i8', Bp * dIn);
-  // 1 / step, error and length, [Bp] each: the screen reads them Bp apart.
+  // 1 / step, error and length, [Bp] each: the screen reads them at a distance of Bp.
   plan.add('x_numbers', 'f32', 3 * Bp);
 }
 
-/** One tile, the pre-activations of two strips; a strip as integers, and its candidates. */
+/** One tile, the pre-activations of two strips; a quantised strip, and its candidates. */
 function planStrip(plan: Plan, { settings, form, features }: SliceShape): void {
   const { batch, dIn } = settings;
   const strip = stripOf(features);
@@ -267,17 +272,20 @@ function planStrip(plan: Plan, { settings, form, features }: SliceShape): void {
   plan.add('dots', 'f32', 8);
 }
 
-/** Lists of entries, whose arrays begin with this: those that reconstruct the target, and dead features' for AuxK. */
+/**
+ * Lists of entries, whose array names start with these: those that reconstruct the target, and those of dead features
+ * for AuxK.
+ */
 export const LISTS = ['main', 'dead'] as const;
 export type ListName = (typeof LISTS)[number];
 
-/** Features that are screened at a time where the number of entries is limited, so that thresholds rise within a strip. */
+/** Features screened at a time if the number of entries is limited, so that thresholds rise within a strip. */
 export const ROWS_AT_ONCE = 32;
 
-/** Entries of a token, in units of k, at which those that are not among the k largest any more are dropped. */
+/** Number of entries per token, in units of k, at which those no longer among the k largest are dropped. */
 const SPARE = 4;
 
-/** Max entries that a list can hold. */
+/** Max entries of a list. */
 export function listCapacity({ settings, form, features }: SliceShape, list: ListName): number {
   const k = list === 'main' ? limitOf(form) : (form.auxK?.k ?? 0);
   const kept = limitOfBatch(form, settings.batch);
@@ -285,7 +293,7 @@ export function listCapacity({ settings, form, features }: SliceShape, list: Lis
     return Math.min(features * settings.batch, roomOfBatch(kept) + ROWS_AT_ONCE * settings.batch);
   }
   if (k === 0) return entryCapacity(features, settings.batch);
-  // What is kept of earlier strips, as much that is below the k largest by now, and all of the next.
+  // Entries kept from earlier strips, as many that are now below the k largest, and all of the next strip.
   return settings.batch * Math.min(features, SPARE * k + STRIP);
 }
 
@@ -309,7 +317,7 @@ function planLists(plan: Plan, shape: SliceShape): void {
       plan.add('tally', 'u32', TALLY);
     }
     if (limits[list] === 0) continue;
-    // A heap more, of one part of the batch.
+    // One more heap than the part of the batch.
     plan.add(`${list}/top`, 'f32', (batch + 1) * limits[list]);
     plan.add(`${list}/above`, 'f32', padded(batch));
     plan.add(`${list}/floor`, 'f32', batch);
@@ -332,12 +340,12 @@ export function candidateCapacity(rows: number, batch: number): number {
   return Math.ceil(rows * batch * MOST_CANDIDATES);
 }
 
-/** Features [first, last) of worker `index`: parts as equal as can be. */
+/** Features [first, last) of worker `index`: parts as equal as possible. */
 export function featuresOf(dSae: number, index: number, workers: number): readonly [first: number, last: number] {
   return [Math.floor((dSae * index) / workers), Math.floor((dSae * (index + 1)) / workers)];
 }
 
-/** How an array of the state lies in a worker's memory. */
+/** Layout of a state array in a worker's memory. */
 type Layout = 'columns' | 'rows' | 'numbers' | 'whole' | 'outputs';
 
 function layoutOf(name: string): Layout {
@@ -348,7 +356,7 @@ function layoutOf(name: string): Layout {
   return parameter === 'b_dec' ? 'whole' : 'numbers';
 }
 
-/** The part of an array that belongs to worker `index`: features, or of W_skip columns of the target. */
+/** The part of an array that belongs to worker `index`: features, or for W_skip columns of the target. */
 export function rangeOf(
   name: string,
   { dOut, dSae }: Sizes,
@@ -358,7 +366,7 @@ export function rangeOf(
   return featuresOf(layoutOf(name) === 'outputs' ? dOut : dSae, index, workers);
 }
 
-/** The part [first, last) of an array, as rangeOf gives it: W_enc transposed, rows padded. */
+/** The part [first, last) of an array, from rangeOf: W_enc transposed, rows padded. */
 export function takePart(
   name: string,
   values: Float32Array,
@@ -386,7 +394,7 @@ export function takePart(
   return part;
 }
 
-/** Writes such a part back into the whole array. */
+/** Writes such a part back into the complete array. */
 export function putPart(
   name: string,
   part: Float32Array,

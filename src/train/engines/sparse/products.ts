@@ -3,7 +3,7 @@ import { GraphBuilder } from '../../../onnx/graph.js';
 import { onnxRuntime, openSession, type Session } from '../../../onnx/session.js';
 import type { Arena } from './memory.js';
 
-/** A float32 matrix within an arena's array, beginning at element `from`. */
+/** A float32 matrix in an arena's array, starting at element `from`. */
 export interface Matrix {
   readonly array: string;
   readonly from?: number;
@@ -12,15 +12,15 @@ export interface Matrix {
 }
 
 /**
- * The products of a worker, in ONNX Runtime on one thread, on views of the worker's memory: nothing is copied. Each
- * session takes matrices of any size.
+ * The matrix products of a worker, in ONNX Runtime on one thread, on views of the worker's memory: nothing is copied.
+ * Each session accepts matrices of any size.
  */
 export class Products {
   private constructor(
     private readonly arena: Arena,
     private readonly ort: typeof import('onnxruntime-node'),
     private readonly sessions: Record<'integer' | 'plain' | 'transposedA' | 'transposedB', Session>,
-    /** Largest int8 activation that no processor's int8 product saturates on. */
+    /** Largest int8 activation for which no processor's int8 product saturates. */
     readonly levels: number,
   ) {}
 
@@ -35,7 +35,7 @@ export class Products {
     return new Products(arena, ort, sessions, await exactLevels(ort, sessions.integer));
   }
 
-  /** out = a · b of uint8 a with zero point 128 and int8 b, as int32 in `out`. */
+  /** out = a · b for uint8 a with zero point 128 and int8 b, as int32 in `out`. */
   async integer(a: Matrix, b: Matrix, out: Matrix): Promise<void> {
     const { Tensor } = this.ort;
     const view = <T extends 'u8' | 'i8' | 'i32'>(type: T, m: Matrix) =>
@@ -96,8 +96,8 @@ function floatGraph({ transA = false, transB = false }): Uint8Array {
 }
 
 /**
- * 127 where products of uint8 and int8 are exact, else 63: processors without such an instruction add pairs of
- * products in 16 bits, and 2 · 255 · 127 does not fit there (ONNX Runtime's documentation of quantisation).
+ * 127 if products of uint8 and int8 are exact, otherwise 63: processors without such an instruction add pairs of
+ * products in 16 bits, where 2 · 255 · 127 does not fit (ONNX Runtime's quantisation documentation).
  */
 async function exactLevels(ort: typeof import('onnxruntime-node'), session: Session): Promise<number> {
   const inner = 64;

@@ -1,6 +1,5 @@
 import type { SparseForm } from '../../../sae/architecture.js';
 import type { EngineSettings } from '../engine.js';
-import type { Exchange } from './crew.js';
 import { type Kernels, readField, writeBlock } from './kernels.js';
 import { LargestOfBatch } from './largest-of-batch.js';
 import {
@@ -17,21 +16,22 @@ import {
   STRIP,
 } from './memory.js';
 import type { Products } from './products.js';
+import type { Exchange } from './worker-pool.js';
 
-/** Features [first, first + rows) of a slice, visited at once. */
+/** Features [first, first + rows) of a slice, processed together. */
 export interface Strip {
   readonly first: number;
   readonly rows: number;
 }
 
-/** `count` features cut into strips of at most `most`, from `first` on. */
+/** Splits `count` features into strips of at most `most`, from `first` on. */
 export function cut(first: number, count: number, most: number): Strip[] {
   const strips: Strip[] = [];
   for (let at = 0; at < count; at += most) strips.push({ first: first + at, rows: Math.min(most, count - at) });
   return strips;
 }
 
-/** Parts of a step, as the profile names them. */
+/** Parts of a step, named as in the profile. */
 export const PARTS = [
   'prepare',
   'product',
@@ -53,20 +53,20 @@ export class Stopwatch {
   readonly spent = Object.fromEntries(PARTS.map((part) => [part, 0])) as Profile;
   private since = performance.now();
 
-  /** What happened since the last call was `part`. */
+  /** Attributes the time since the last call to `part`. */
   done(part: Part): void {
     const now = performance.now();
     this.spent[part] += now - this.since;
     this.since = now;
   }
 
-  /** What happened since the last call belongs to no step. */
+  /** Discards the time since the last call. */
   skip(): void {
     this.since = performance.now();
   }
 }
 
-/** What a worker works on, and with. */
+/** The shared objects of a worker. */
 export interface Equipment {
   readonly settings: EngineSettings;
   readonly form: SparseForm;
@@ -78,16 +78,16 @@ export interface Equipment {
   readonly watch: Stopwatch;
 }
 
-/** What became of a strip: its entries are listed, or there are too many and its pre-activations lie in the tile. */
+/** Result for a strip: its entries are listed, or there are too many and its pre-activations are in the tile. */
 export type Selected = 'sparse' | 'dense';
 
-/** A part of a strip with more candidates than this fraction takes the float32 product of the rest of the strip. */
+/** If a part of a strip has more candidates than this fraction, the rest of the strip uses the float32 product. */
 const MOST_OF_PART = 1 / 8;
 
 /**
- * A count that a part of the features reaches in about one token in 10⁶, if the part is like the rest.
+ * An entry count that a part of the features exceeds for about one token in 10⁶, if the part is like the rest.
  *
- * @param mean how many of the k largest lie in the part on average
+ * @param mean average number of the k largest in the part
  */
 function almostNever(mean: number): number {
   return Math.floor(mean + 5 * Math.sqrt(mean) + 3);
@@ -95,20 +95,20 @@ function almostNever(mean: number): number {
 
 /**
  * Selects the entries of a slice: an int8 product excludes what a rigorous bound can exclude, and the exact float32
- * product decides the rest. Where the bound leaves too many candidates, a float32 product of all is made.
+ * product decides the rest. If the bound leaves too many candidates, a complete float32 product is computed.
  */
 export class Selection {
   private readonly Bp: number;
   private readonly d: number;
-  /** Max entries of a token, and of all, in each list. */
+  /** Max entries per token, and in total, in each list. */
   private readonly limits: Record<ListName, number>;
   private readonly capacities: Record<ListName, number>;
-  /** Features that were dead before the step, of this slice and of all. */
+  /** Features that were dead before the step, in this slice and overall. */
   private dead = 0;
   allDead = 0;
-  /** Are thresholds guessed ahead of what is known? */
+  /** Are thresholds guessed in advance? */
   private guessing = false;
-  /** Where entries of a whole batch are compared. */
+  /** Used if entries of a whole batch are compared. */
   private readonly largest: LargestOfBatch | undefined;
 
   constructor(private readonly equipment: Equipment) {
@@ -122,19 +122,19 @@ export class Selection {
     if (kept > 0) this.largest = new LargestOfBatch({ ...equipment, meet: () => this.meet() }, kept);
   }
 
-  /** The smallest that the last step kept of the k largest of a batch; undefined if it kept none. */
+  /** The smallest of the k largest kept in the last batch; undefined if none was kept. */
   get smallest(): number | undefined {
     return this.largest?.smallest;
   }
 
-  /** Quantises the encoder's input; begins an empty list. */
+  /** Quantises the encoder's input; starts an empty list. */
   begin(guessing: boolean): void {
     const { arena, kernels, settings, watch } = this.equipment;
     this.guessing = guessing && this.limits.main > 0;
     if (this.guessing) arena.f32('guesses').fill(0);
     const at = (name: string) => arena.pointer(name);
     kernels.quantise(at('xc'), settings.batch, at('x_block'));
-    // What is received comes later, and lends its room to the rows that are now turned into columns.
+    // The buffer for received data is used later, so it is free for the transposition now.
     kernels.transposeBytes(at('received'), at('x_q'), settings.batch, this.Bp, this.d);
     kernels.open(at('step'), at('main/block'));
     this.largest?.begin(guessing);
@@ -166,13 +166,13 @@ export class Selection {
     const candidates = kernels.screen(step, list, first, 0, rows, candidateCapacity(rows, batch));
     watch.done('select');
     if (candidates < 0) return this.whole({ first, rows });
-    // There is room for as many entries: candidates are never allowed to be more (memory.ts).
+    // There is room for this many entries: candidates are never allowed to exceed it (memory.ts).
     kernels.exact(step, list, first, 0, rows);
     watch.done('exact');
     return 'sparse';
   }
 
-  /** Appends the entries of a strip that are among the largest of the batch so far, or may be. */
+  /** Appends the entries of a strip that are, or may be, among the largest of the batch so far. */
   private ofBatch({ first, rows }: Strip, largest: LargestOfBatch): void {
     const { arena, kernels, watch, settings } = this.equipment;
     const [step, list] = [arena.pointer('step'), arena.pointer('main/block')];
@@ -205,7 +205,7 @@ export class Selection {
     }
   }
 
-  /** Guesses thresholds from the first strip, and again whenever the features before this strip have doubled. */
+  /** Guesses thresholds from the first strip, and again whenever the number of earlier features has doubled. */
   private guess(first: number, rows: number): void {
     const { arena, kernels, settings, watch } = this.equipment;
     const k = this.limits.main;
@@ -228,7 +228,7 @@ export class Selection {
     return Array.from({ length: exchange.workers }, (_, worker) => exchange.numbers(worker)[3]!).includes(1);
   }
 
-  /** Appends the entries of a strip by its float32 product, unless they are too many. */
+  /** Appends the entries of a strip using its float32 product, unless there are too many. */
   private async whole(strip: Strip): Promise<Selected> {
     const { arena, kernels, watch, settings } = this.equipment;
     const product = await this.product(strip);
@@ -240,7 +240,7 @@ export class Selection {
   }
 
   /**
-   * A strip's pre-activations p in float32, into the tile; their address.
+   * Computes a strip's pre-activations p in float32 into the tile; returns their address.
    *
    * @param array with the strip's rows of W_enc
    */
@@ -254,7 +254,7 @@ export class Selection {
     return this.equipment.arena.pointer('tile');
   }
 
-  /** Features that are dead before the step, in this slice and in all. */
+  /** Features that are dead before the step, in this slice and overall. */
   countDead(): void {
     const { arena, exchange, settings } = this.equipment;
     const features = arena.u32('dead');
@@ -268,7 +268,10 @@ export class Selection {
     for (let worker = 0; worker < exchange.workers; worker++) this.allDead += exchange.numbers(worker)[0]!;
   }
 
-  /** Lists the entries of dead features by their float32 product: k of them is no small part, which a screen would find. */
+  /**
+   * Lists the entries of dead features using their float32 product: k of them is too large a share for a screen to
+   * help.
+   */
   async listDead(): Promise<void> {
     const { arena, kernels, watch } = this.equipment;
     const [step, list] = [arena.pointer('step'), arena.pointer('dead/block')];
@@ -286,7 +289,7 @@ export class Selection {
     }
   }
 
-  /** Makes room for all of a strip by dropping entries that are not among the k largest any more. */
+  /** Makes room for a complete strip by dropping entries no longer among the k largest. */
   private makeRoom(list: ListName, rows: number): void {
     const { arena, kernels, settings } = this.equipment;
     const listed = readField(arena, `${list}/block`, 'Entries', 'count');
@@ -295,7 +298,7 @@ export class Selection {
     kernels.prune(arena.pointer('step'), arena.pointer(`${list}/block`));
   }
 
-  /** The k-th largest of this slice. */
+  /** The k-th largest in this slice. */
   private findFloor(list: ListName): void {
     const at = (name: string) => this.equipment.arena.pointer(`${list}/${name}`);
     const { batch } = this.equipment.settings;
@@ -303,15 +306,15 @@ export class Selection {
   }
 
   /**
-   * Ends a list: of what all workers found, the k largest of each token stay.
+   * Ends a list: keeps the k largest of each token found by all workers.
    *
-   * @returns whether it has them all; if not, it is to be begun again, without guessing
+   * @returns whether it includes them all; if not, it must be rebuilt without guessing
    */
   settle(list: ListName): boolean {
     const { arena, kernels, exchange, watch } = this.equipment;
     const [step, block] = [arena.pointer('step'), arena.pointer(`${list}/block`)];
     if (list === 'main' && this.largest && !this.largest.settle()) return false;
-    // Of no more dead features than k, all entries stay.
+    // With at most k dead features, all entries are kept.
     if (this.limits[list] > 0 && (list === 'main' || this.allDead > this.limits.dead)) {
       if (exchange.workers === 1) this.findFloor(list);
       else this.shareFloors(list);
@@ -323,7 +326,10 @@ export class Selection {
     return true;
   }
 
-  /** Each worker finds the k-th largest of its rows of the batch in what all have found, and tells the others. */
+  /**
+   * Each worker finds the k-th largest for its rows of the batch among all workers' results, and reports it to the
+   * others.
+   */
   private shareFloors(list: ListName): void {
     const { arena, kernels, exchange, watch, settings } = this.equipment;
     const all = [0, settings.batch] as const;

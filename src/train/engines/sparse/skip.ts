@@ -4,8 +4,8 @@ import { featuresOf, padded } from './memory.js';
 import type { Equipment } from './select.js';
 
 /**
- * A worker's rows of W_skip [d_out, d_in], those of its share of the target's columns. It is dense, so it is computed as
- * two matrix products of ONNX Runtime: x W_skipᵀ before the residuals, ∂W_skip = rᵀ x after them.
+ * A worker's rows of W_skip [d_out, d_in], for its share of the target's columns. It is dense, so it is computed as two
+ * matrix products in ONNX Runtime: x W_skipᵀ before the residuals, ∂W_skip = rᵀ x after them.
  */
 export class SkipConnection {
   private readonly first: number;
@@ -21,7 +21,7 @@ export class SkipConnection {
     this.d = { in: padded(settings.dIn), out: padded(dOut) };
   }
 
-  /** Adds this worker's columns of x W_skipᵀ to its partial sums, of which the workers' add up to x̂. */
+  /** Adds this worker's columns of x W_skipᵀ to its partial sums, which add up to x̂ over all workers. */
   async decode(sums: readonly string[]): Promise<void> {
     if (this.columns === 0) return;
     const { arena, products, settings, watch } = this.equipment;
@@ -37,9 +37,9 @@ export class SkipConnection {
   }
 
   /**
-   * ∂W_skip of this worker's rows.
+   * ∂W_skip for this worker's rows.
    *
-   * @param residuals whole: those whose decode W_skip is trained by
+   * @param residuals complete residuals of the decodes that train W_skip
    * @returns Σ of its squares
    */
   async gradient(residuals: readonly string[]): Promise<number> {
@@ -59,7 +59,7 @@ export class SkipConnection {
   }
 
   /**
-   * Adam on this worker's rows, of `gradient` times `clip`.
+   * Adam on this worker's rows, with `gradient` times `clip`.
    *
    * @param steps t of Adam
    * @returns Σ of what was written
@@ -97,7 +97,7 @@ export class SkipConnection {
     return { array, rows: this.columns, columns: this.d.in };
   }
 
-  /** [B, columns]: first what W_skip gives, then the residuals. */
+  /** [B, columns]: first the output of W_skip, then the residuals. */
   private share() {
     return { array: 'skip_share', rows: this.equipment.settings.batch, columns: this.columns };
   }

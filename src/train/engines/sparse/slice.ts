@@ -11,50 +11,50 @@ import { SkipConnection } from './skip.js';
 
 /** A worker's share of a step's sums: over its features, its rows of the batch, or its columns. */
 export interface SliceSums {
-  /** Σ |y − x̂|² over its rows, and of the auxiliary loss, coefficient included. */
+  /** Σ |y − x̂|² over its rows, and of the auxiliary loss, including its coefficient. */
   readonly squares: number;
   readonly auxSquares: number;
-  /** Σ of what is penalised, g or f, and the number of f > 0, over its features. */
+  /** Σ of the penalised quantity, g or f, and the number of f > 0, over its features. */
   readonly l1: number;
   readonly active: number;
   /** Σ (y − ȳ)² over its columns. */
   readonly variance: number;
   /** Its dead features. */
   readonly dead: number;
-  /** Σ of what it wrote of the state. */
+  /** Σ of the state it wrote. */
   readonly written: number;
 }
 
-/** What a first visit found, where gradients are clipped. */
+/** Results of the first pass, if gradients are clipped. */
 interface Measured {
   readonly clip: number;
-  /** [d_out] ∂b_dec; empty if it is not trained. */
+  /** [d_out] ∂b_dec; empty if it is frozen. */
   readonly bias: Float64Array;
 }
 
-/** What gradients whose norm is `norm` are multiplied by for one of `most` at most, as PyTorch's clip_grad_norm_ has it. */
+/** The clipping factor for gradients of norm `norm` and a maximum of `most`, like PyTorch's clip_grad_norm_. */
 export function clippedBy(norm: number, most: number): number {
   return Math.min(1, most / (norm + CLIP_EPSILON));
 }
 
-/** Residuals of the decodes that train W_skip: as a decoder's bias, it is part of every one that is not frozen. */
+/** Residuals of the decodes that train W_skip: like a decoder's bias, it is part of every one that is not frozen. */
 function skipTrainers(form: SparseForm): readonly string[] {
   return form.second?.trainsDecoder ? ['r', 'r_aux'] : [shortest(form)];
 }
 
-/** The sum of the shortest prefix, which all longer ones contain; later of all residuals. */
+/** The sum of the shortest prefix, which is part of all longer ones; later of all residuals. */
 function shortest(form: SparseForm): string {
   return levelSums(form)[0]!;
 }
 
 /**
- * One worker's slice of the dictionary and its part of a step; README.md in the folder above tells the algorithm.
- * Features are visited strip by strip, so the pre-activations of the whole dictionary never exist.
+ * One worker's slice of the dictionary and its part of a step; README.md in the folder above describes the algorithm.
+ * Features are processed strip by strip, so the pre-activations of the whole dictionary never exist at once.
  */
 export class Slice {
   private readonly settings: EngineSettings;
   private readonly d: { readonly in: number; readonly out: number };
-  /** Is there a target that is not the input? Then nothing is taken from the input. */
+  /** Is there a target that is not the input? Then nothing is subtracted from the input. */
   private readonly aims: boolean;
   private readonly strips: readonly Strip[];
   private readonly selection: Selection;
@@ -63,7 +63,7 @@ export class Slice {
   private readonly levels: readonly Level[];
   private readonly jump: JumpTraining | undefined;
 
-  /** @param steps steps already done */
+  /** @param steps number of steps already done */
   constructor(
     private readonly equipment: Equipment,
     private steps: number,
@@ -85,7 +85,7 @@ export class Slice {
     if (equipment.form.auxK) this.writeList('dead');
   }
 
-  /** This slice's part of a step on the shared batch; all workers are in it at once. */
+  /** This slice's part of a step on the shared batch; all workers run it concurrently. */
   async step(step: StepSettings): Promise<SliceSums> {
     const { form, arena, kernels, watch } = this.equipment;
     this.steps++;
@@ -97,7 +97,7 @@ export class Slice {
     this.jump?.tellCounts();
     const [squares, others] = this.residuals();
     const jumps = this.jump?.weigh(step.l1);
-    // Dense passes of the update add to them once more.
+    // Dense passes of the update add to them again.
     const [l1, active] = arena.f64('main/totals') as unknown as [number, number];
     const auxiliary = form.auxK && this.selection.allDead > 0 ? this.reconstructError(variance) : undefined;
 
@@ -123,14 +123,14 @@ export class Slice {
     return { squares, auxSquares, l1: jumps?.penalised ?? l1, active, variance, dead, written };
   }
 
-  /** Brings moments that lazy steps left behind up to date, so that the arena holds what every engine would. */
+  /** Brings lazily skipped moments up to date, so that the arena contains what every engine would. */
   settle(): void {
     const { arena, kernels, features } = this.equipment;
     this.writeSchedule({ lr: 0, l1: 0 });
     if (this.settings.beta1 === 0) kernels.decayMoments(arena.pointer('step'), 0, features);
   }
 
-  /** Blocks that stay the same over all steps. */
+  /** Blocks that stay constant over all steps. */
   private writeBatchBlocks(levels: number): void {
     const { arena } = this.equipment;
     const { batchDType, dIn, dOut, factors, scale, scaleOut = 1 } = this.settings;
@@ -163,7 +163,7 @@ export class Slice {
     });
   }
 
-  /** What of a step's block stays the same over all steps. */
+  /** The fields of a step's block that stay constant over all steps. */
   private writeStepBlock(): void {
     const { arena, features, form } = this.equipment;
     const { batch, beta1, beta2 } = this.settings;
@@ -175,7 +175,8 @@ export class Slice {
       ...{ beta1, beta2, fresh1: 1 - beta1, fresh2: 1 - beta2, epsilon: ADAM_EPSILON, measures: 0, clip: 1 },
       pulls: Number(!this.aims && isTrained(this.settings, 'b_dec')),
       ...{ xc: at('xc'), x: at('x_block'), w: at('w_block'), tile: at('tile') },
-      // A lane of the exact product sums d / 4 terms, each off by at most 2⁻²⁴ relative; twice that, and some for the rest.
+      // A lane of the exact product sums d / 4 terms, each with relative error at most 2⁻²⁴; twice that, plus a margin
+      // for the rest.
       wide: (this.d.in / 4 + 16) * 2 ** -23,
       ...{ candidateStart: at('candidate_start'), candidates: at('candidates'), dots: at('dots') },
       ...{ wEnc: at('W_enc'), mEnc: at('m/W_enc'), vEnc: at('v/W_enc') },
@@ -205,7 +206,7 @@ export class Slice {
     });
   }
 
-  /** What of the blocks changes from step to step. */
+  /** The fields of the blocks that change from step to step. */
   private writeSchedule({ lr, l1 }: StepSettings): void {
     const { arena, form } = this.equipment;
     const { batch, beta1, beta2 } = this.settings;
@@ -233,7 +234,7 @@ export class Slice {
     });
   }
 
-  /** What is encoded, and what is aimed at, of the whole batch; the variance of this worker's columns of that. */
+  /** Encoder inputs and targets of the whole batch; the variance of this worker's columns of the targets. */
   private centre(): number {
     const { arena, kernels, exchange } = this.equipment;
     const { batch } = this.settings;
@@ -255,7 +256,7 @@ export class Slice {
     return kernels.columnVariance(pointer, this.settings.batch, this.d.out, first, last);
   }
 
-  /** Lists the entries; returns the strips that have too many, whose part of the reconstructions is there already. */
+  /** Lists the entries; returns the strips that have too many, whose part of the reconstructions is already added. */
   private async select(): Promise<Set<Strip>> {
     const { selection, equipment } = this;
     if (equipment.form.auxK) selection.countDead();
@@ -275,7 +276,7 @@ export class Slice {
     return dense;
   }
 
-  /** Gradient and Adam of a strip's features; those of each level have their own residual. */
+  /** Gradient and Adam for a strip's features; those of each level have their own residual. */
   private update({ first, rows }: Strip, alsoDead: boolean): void {
     const { arena, kernels } = this.equipment;
     const [step, list] = [arena.pointer('step'), arena.pointer('main/block')];
@@ -288,7 +289,7 @@ export class Slice {
     }
   }
 
-  /** Adds the part of a list's features to a level's sum (without b_dec), and to what there is in `r_aux`. */
+  /** Adds the part of a list's features to a level's sum (without b_dec), and to the contents of `r_aux`. */
   private decode(list: ListName, { first, last, sum }: Level): void {
     const { arena, kernels, watch } = this.equipment;
     const [step, block] = [arena.pointer('step'), arena.pointer(`${list}/block`)];
@@ -300,9 +301,11 @@ export class Slice {
   }
 
   /**
-   * Makes residuals of the reconstructions, and this worker's rows' part of the gradient of b_dec as the decoder's bias.
+   * Turns the reconstructions into residuals, and computes this worker's rows' part of the gradient of b_dec as the
+   * decoder's bias.
    *
-   * @returns Σ |y − x̂|² over this worker's rows; and Σ |y − x̂_aux|², or what shorter prefixes add to the loss
+   * @returns Σ |y − x̂|² over this worker's rows; and Σ |y − x̂_aux|², or the contribution of shorter prefixes to the
+   * loss
    */
   private residuals(): readonly [squares: number, others: number] {
     const { arena, kernels, exchange, form, watch } = this.equipment;
@@ -317,7 +320,7 @@ export class Slice {
     });
     kernels.sumRows(of(shortest(form)), rows, d, arena.pointer('column'));
     if (form.second?.trainsDecoder) {
-      // The auxiliary decode trains b_dec as the decode of f does.
+      // The auxiliary decode trains b_dec just as the decode of f does.
       kernels.sumRows(of('r_aux'), rows, d, arena.pointer('g_dec'));
       kernels.addTo(arena.pointer('column'), arena.pointer('g_dec'), 4 * d);
     }
@@ -327,11 +330,11 @@ export class Slice {
   }
 
   /**
-   * AuxK (Gao et al. 2024, section A.2): dead features reconstruct the error e = y − x̂, and `r_aux` becomes the gradient
-   * of α |e − ê|² var(y) / var(e) by ê, with e and the variances as constants.
+   * AuxK (Gao et al. 2024, section A.2): dead features reconstruct the error e = y − x̂, and `r_aux` becomes the
+   * gradient of α |e − ê|² var(y) / var(e) with respect to ê, with e and the variances as constants.
    *
    * @param variance Σ (y − ȳ)² over this worker's columns
-   * @returns that loss, of this worker's rows; undefined where var(e) is 0
+   * @returns this loss for this worker's rows; undefined if var(e) is 0
    */
   private reconstructError(variance: number): number | undefined {
     const { arena, kernels, exchange, form } = this.equipment;
@@ -343,7 +346,7 @@ export class Slice {
     this.decode('dead', { first: 0, last: this.equipment.features, sum: 'r_aux' });
     const mine = exchange.numbers(exchange.index);
     mine[1] = variance;
-    // r is −2 e / B, times the weight of the whole SAE's error.
+    // r is −2 e / B, times the weight of the complete SAE's error.
     const toError = -batch / (2 * lastWeight(form));
     mine[2] = this.variance(arena.pointer('r')) * toError ** 2;
     let coefficient = 0;
@@ -358,10 +361,10 @@ export class Slice {
   }
 
   /**
-   * Adds up the workers' partial sums, each worker for its rows and always in the same order, lets `finish` make of its
-   * rows what it wants and hands them round: afterwards the arrays are whole.
+   * Adds up the workers' partial sums, each worker for its rows and always in the same order, applies `finish` to its
+   * rows and distributes the result: afterwards the arrays are complete.
    *
-   * @returns what `finish` returns
+   * @returns the result of `finish`
    */
   private complete<T>(names: readonly string[], finish: () => T): T {
     const { arena, kernels, exchange, form } = this.equipment;
@@ -415,8 +418,8 @@ export class Slice {
   }
 
   /**
-   * Visits all features without moving them, for the norm of all gradients together; the next visit moves them by
-   * gradients that are cut to it.
+   * Visits all features without moving them, to get the norm of all gradients together; the next visit applies the
+   * clipped gradients.
    */
   private async measure(visit: () => Promise<void>, most: number): Promise<Measured> {
     const { arena, kernels, exchange, form, watch } = this.equipment;
@@ -436,7 +439,10 @@ export class Slice {
     return { clip, bias };
   }
 
-  /** ∂b_dec = Σ_b r_b, less W_enc Σ_b dp_b where it is taken from the input, in the workers' order, who have told theirs. */
+  /**
+   * ∂b_dec = Σ_b r_b, minus W_enc Σ_b dp_b if it is subtracted from the input, summed in worker order over the reported
+   * parts.
+   */
   private biasGradient(): Float64Array {
     const { exchange } = this.equipment;
     const parts = Array.from({ length: exchange.workers }, (_, worker) => worker);
@@ -451,9 +457,9 @@ export class Slice {
   }
 
   /**
-   * Adam on b_dec, by every worker alike.
+   * Adam on b_dec, identically in every worker.
    *
-   * @param measured its gradient, where that is known already
+   * @param measured its gradient, if already known
    * @returns Σ of what was written
    */
   private updateDecoderBias(lr: number, measured: Measured | undefined): number {
@@ -486,7 +492,7 @@ export class Slice {
     return written;
   }
 
-  /** Moves the parameter that follows the smallest activation of a batch; returns the sum of what was written. */
+  /** Moves the parameter that tracks the smallest activation of a batch; returns the sum of what was written. */
   private follow(): number {
     const follows = followedBy(this.settings);
     const { smallest } = this.selection;
@@ -500,7 +506,7 @@ export class Slice {
     return written;
   }
 
-  /** Counts activations since features fired; returns how many are dead. */
+  /** Counts activations since features fired; returns the number of dead features. */
   private age(): number {
     const { batch, deadWindow } = this.settings;
     const since = this.equipment.arena.f32('since_fired');

@@ -1,14 +1,14 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { SparseForm } from '../../../sae/architecture.js';
 import type { EngineSettings, StepSettings } from '../engine.js';
-import { Exchange, type Shared } from './crew.js';
 import { bindKernels } from './kernels.js';
 import { Arena, planSlice } from './memory.js';
 import { Products } from './products.js';
 import { type Profile, Stopwatch } from './select.js';
 import { Slice, type SliceSums } from './slice.js';
+import { Exchange, type Shared } from './worker-pool.js';
 
-/** What a worker is started with. */
+/** Start data of a worker. */
 export interface WorkerStart {
   readonly settings: EngineSettings;
   readonly form: SparseForm;
@@ -22,9 +22,9 @@ export interface WorkerStart {
 export type Request =
   | { readonly kind: 'step'; readonly step: StepSettings }
   | { readonly kind: 'state'; readonly names: readonly string[] }
-  /** Takes its part of an array of the state, in the arena's layout, as of the steps done. */
+  /** Loads its part of a state array, in the arena's layout, as of the steps done. */
   | { readonly kind: 'load'; readonly name: string; readonly values: Float32Array<ArrayBuffer> }
-  /** Gives ONNX Runtime's memory back: a thread that ends does not. */
+  /** Releases ONNX Runtime's memory, which a terminating thread would not do. */
   | { readonly kind: 'release' };
 
 export type Reply =
@@ -51,7 +51,7 @@ async function main(port: NonNullable<typeof parentPort>): Promise<void> {
       await products.close();
       return { kind: 'released' };
     }
-    // Lazy moments must be as of now, whether they are read or others take their place.
+    // Lazy moments must be up to date, whether they are read or replaced.
     slice.settle();
     if (request.kind === 'load') {
       arena.f32(request.name).set(request.values);

@@ -133,6 +133,6 @@ test('--engine cuda needs --experimental and a CUDA device, and auto never picks
   for (const auxCoefficient of [0, 0.1]) assert.equal(chooseEngine(cuda, topk(auxCoefficient)), 'cuda');
   const multi = smallSettings('topk', { options: { k: 8, kAux: 4, auxCoefficient: 0, multiTopk: true } });
   refused(cuda, /--engine cuda cannot train this SAE: --multi-topk has two reconstructions/, multi);
-  refused({ engine: 'auto', enginePrecision: 'tf32' }, /--engine-precision tf32 is for --engine cuda/);
-  refused({ engine: 'reference', device: 'cuda', enginePrecision: 'bfloat16' }, /is for --engine cuda/);
+  refused({ engine: 'auto', enginePrecision: 'tf32' }, /--engine-precision tf32 requires --engine cuda/);
+  refused({ engine: 'reference', device: 'cuda', enginePrecision: 'bfloat16' }, /requires --engine cuda/);
 });

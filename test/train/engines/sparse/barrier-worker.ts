@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { Exchange, type Shared } from '../../../../src/train/engines/sparse/crew.js';
+import { Exchange, type Shared } from '../../../../src/train/engines/sparse/worker-pool.js';
 
 export interface BarrierStart {
   readonly shared: Shared;

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { allocateShared, Exchange, type SharedSizes, sharedBytes } from '../../../../src/train/engines/sparse/crew.js';
+import {
+  allocateShared,
+  Exchange,
+  type SharedSizes,
+  sharedBytes,
+} from '../../../../src/train/engines/sparse/worker-pool.js';
 import type { BarrierReport, BarrierStart } from './barrier-worker.js';
 
 const ONE: SharedSizes = {

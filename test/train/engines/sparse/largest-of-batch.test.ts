@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
-import { allocateShared, Exchange } from '../../../../src/train/engines/sparse/crew.js';
 import { blockLength, writeBlock } from '../../../../src/train/engines/sparse/kernels.js';
 import { LargestOfBatch } from '../../../../src/train/engines/sparse/largest-of-batch.js';
 import { padded, TALLY } from '../../../../src/train/engines/sparse/memory.js';
+import { allocateShared, Exchange } from '../../../../src/train/engines/sparse/worker-pool.js';
 import { memoryOf, unset, unsetIntegers } from './memory.js';
 
 const all = (n: number) => Array.from({ length: n }, (_, i) => i);

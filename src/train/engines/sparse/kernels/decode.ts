@@ -3,22 +3,21 @@ import { tanhOf } from './jump';
 import { GATED, Gated, JUMP, Jump, numberOf, Relu, relu } from './rules';
 
 /**
- * Regroups the entries of features [first, last) from feature-major to token-major by a counting sort, and computes their
- * values f and g on the way.
- * Within a token, features stay in ascending order. Adds to the list's totals, and marks in `fired` the features with
- * f > 0; others are left.
+ * Regroups the entries of features [first, last) from feature-major to token-major by a counting sort, and computes
+ * their values f and g. Within a token, features stay in ascending order. Adds to the list's totals, and marks in
+ * `fired` the features with f > 0; others are unchanged.
  */
 export function regroup(s: Step, list: Entries, first: i32, last: i32): void {
   if (s.rule == GATED) regroupBy<Gated>(s, list, first, last);
   else if (s.rule == JUMP) regroupBy<Jump>(s, list, first, last);
   else regroupBy<Relu>(s, list, first, last);
-  // Each start was moved to its end; moved back by one place they are starts again.
+  // Each start was advanced to its end; shifted by one position, they are starts again.
   const tokenStart = list.tokenStart;
   for (let b = <usize>s.B; b > 0; b--) store<u32>(tokenStart + (b << 2), load<u32>(tokenStart + ((b - 1) << 2)));
   store<u32>(tokenStart, 0);
 }
 
-/** Where the entries of each token begin, silent ones left out. */
+/** Start of each token's entries, without silent ones. */
 function countTokens<R>(s: Step, list: Entries, first: i32, last: i32): void {
   const rule = changetype<R>(0);
   const tokenStart = list.tokenStart;
@@ -44,7 +43,7 @@ function countTokens<R>(s: Step, list: Entries, first: i32, last: i32): void {
 function regroupBy<R>(s: Step, list: Entries, first: i32, last: i32): void {
   countTokens<R>(s, list, first, last);
   const rule = changetype<R>(0);
-  // Fields are read once: in the loop the compiler could not know that they stay the same.
+  // Fields are read once: in the loop, the compiler could not know that they stay the same.
   const tokenStart = list.tokenStart;
   const feature = list.feature;
   const f = list.f;
@@ -92,8 +91,8 @@ function regroupBy<R>(s: Step, list: Entries, first: i32, last: i32): void {
 }
 
 /**
- * r[b] += Σ_j f[b,j] W_dec[j], and where there is a second reconstruction second[b] += Σ_j g[b,j] W_dec[j], over a
- * token's entries; four rows of W_dec a pass.
+ * r[b] += Σ_j f[b,j] W_dec[j], and with a second reconstruction second[b] += Σ_j g[b,j] W_dec[j], over a token's
+ * entries; four rows of W_dec per pass.
  */
 export function decode(s: Step, list: Entries): void {
   if (list.second) decodeBy(s, list, true);
@@ -113,7 +112,7 @@ function decodeBy(s: Step, list: Entries, two: bool): void {
     const toSecond = list.second + b * bytes;
     const end = indexAt(list.tokenStart, b + 1);
     for (let k = indexAt(list.tokenStart, b); k < end; k += 4) {
-      // The last group is filled with its first row times zero.
+      // The last group is padded with its first row times zero.
       const last = end - k;
       const w0 = wDec + indexAt(feature, k) * bytes;
       const w1 = last > 1 ? wDec + indexAt(feature, k + 1) * bytes : w0;
@@ -139,7 +138,7 @@ function decodeBy(s: Step, list: Entries, two: bool): void {
   }
 }
 
-/** Four floats of memory += a + b + (c + d). */
+/** Adds a + b + (c + d) to four floats in memory. */
 // @ts-ignore: decorator
 @inline
 function addFour(to: usize, a: v128, b: v128, c: v128, d: v128): void {
@@ -147,7 +146,7 @@ function addFour(to: usize, a: v128, b: v128, c: v128, d: v128): void {
 }
 
 /**
- * r = factor · (sum − target), in place of sum, where both are without the decoder's bias.
+ * r = factor · (sum − target), in place of sum; both are without the decoder's bias.
  *
  * @param sum, target [rows, d]
  * @returns Σ |sum − target|²
@@ -170,13 +169,13 @@ export function residual(sum: usize, target: usize, rows: i32, d: i32, factor: f
   return total;
 }
 
-/** to = factor · from, `bytes` bytes of float32, a multiple of 16. */
+/** to = factor · from, for `bytes` bytes of float32, a multiple of 16. */
 export function scale(to: usize, from: usize, bytes: usize, factor: f32): void {
   const factors = f32x4.splat(factor);
   for (let i: usize = 0; i < bytes; i += 16) v128.store(to + i, f32x4.mul(v128.load(from + i), factors));
 }
 
-/** to += from, `bytes` bytes of float32, a multiple of 16. */
+/** to += from, for `bytes` bytes of float32, a multiple of 16. */
 export function addTo(to: usize, from: usize, bytes: usize): void {
   for (let i: usize = 0; i < bytes; i += 16) v128.store(to + i, f32x4.add(v128.load(to + i), v128.load(from + i)));
 }

@@ -1,12 +1,12 @@
 // exp(−y) for y ≥ 0, four at a time; NaN stays NaN.
 
-/** Beyond this, exp(−y) is 0 beside 1 many times over, and still a normal number. */
+/** Beyond this, exp(−y) is negligible relative to 1, but still a normal number. */
 const MOST: f32 = 80;
 const LOG2_E: f32 = 1.44269504;
 
 /**
- * exp(−y) of four numbers from 0 on, to about 3·10⁻⁷ relative near 0 and 10⁻⁵ where it is next to nothing: 2^z is
- * 2^round(z) times a Taylor polynomial on half a unit on either side.
+ * exp(−y) of four non-negative numbers, with relative error of about 3·10⁻⁷ near 0 and 10⁻⁵ where it is negligible: 2^z
+ * is 2^round(z) times a Taylor polynomial over ± half a unit.
  */
 // @ts-ignore: decorator
 @inline

@@ -2,13 +2,13 @@ import { at, Entries, indexAt, inside, Step, sumLanes } from './memory';
 import { jumpRow, silent4, tanh4 } from './jump';
 import { GATED, Gated, JUMP, Jump, numberOf, Relu, relu, relu4 } from './rules';
 
-// Four tokens a pass, so that their rows are read from the cache the second time. The last group of a feature repeats
-// its first token with weight zero.
+// Four tokens per pass, so that their rows come from the cache the second time. The last group of a feature is padded
+// with its first token at weight zero.
 let t0: usize = 0;
 let t1: usize = 0;
 let t2: usize = 0;
 let t3: usize = 0;
-/** Their dots of W_dec[j] with r, and with the second residual. */
+/** Their dot products of W_dec[j] with r, and with the second residual. */
 let d0: f32 = 0;
 let d1: f32 = 0;
 let d2: f32 = 0;
@@ -24,9 +24,9 @@ let c2: f32 = 0;
 let c3: f32 = 0;
 
 /**
- * Adds the gradients of a list's entries of feature j to gEnc, gDec and the sums: the residual dots of its entries, and
- * from them ∂W_enc[:,j] = Σ_b dp xc_b and ∂W_dec[j] = Σ_b f r_b. The rows of parameters that are not trained, and dots
- * that train none, are left out.
+ * Adds the gradients of a list's entries of feature j to gEnc, gDec and the sums: the residual dot products of its
+ * entries, and from them ∂W_enc[:,j] = Σ_b dp xc_b and ∂W_dec[j] = Σ_b f r_b. Rows of frozen parameters, and dot
+ * products that train nothing, are skipped.
  */
 export function accumulate<R>(s: Step, list: Entries, j: usize): void {
   const rule = changetype<R>(0);
@@ -74,7 +74,7 @@ export function accumulate<R>(s: Step, list: Entries, j: usize): void {
   }
 }
 
-/** The four dots with r; those with the second residual are 0. */
+/** The four dot products with r; those with the second residual are 0. */
 // @ts-ignore: decorator
 @inline
 function dots(w: usize, r: usize, bytes: usize): void {
@@ -103,7 +103,7 @@ function dots(w: usize, r: usize, bytes: usize): void {
   a3 = 0;
 }
 
-/** The four dots with each residual; the row of W_dec is read once for both. */
+/** The four dot products with each residual; the row of W_dec is read once for both. */
 // @ts-ignore: decorator
 @inline
 function twoDots(w: usize, r: usize, second: usize, bytes: usize): void {
@@ -165,13 +165,12 @@ function weigh(to: usize, rows: usize, bytes: usize): void {
   }
 }
 
-// The same for strips that are passed through densely: elementwise passes over matrices [rows, Bp] of features from
-// `first` on, which lie in the tile one after another. Columns from B on are written as zeros, so that products over
-// whole rows do not see them.
+// The same for strips processed densely: elementwise passes over matrices [rows, Bp] of features from `first` on, which
+// are consecutive in the tile. Columns from B on are written as zeros, so that products over complete rows ignore them.
 
 /**
- * f, or g if `second`, of a strip from its pre-activations, matrix 0, to matrix `to`. Adds it to totals[0] if it is
- * what is penalised; f is counted in totals[1] and marks `fired`.
+ * f, or g if `second`, of a strip, from its pre-activations (matrix 0) to matrix `to`. Adds it to totals[0] if it is
+ * penalised; f is counted in totals[1] and marks `fired`.
  */
 export function valueStrip(s: Step, list: Entries, first: i32, rows: i32, second: bool, to: i32): void {
   if (s.rule == GATED) valueStripBy<Gated>(s, list, first, rows, second, to);
@@ -220,8 +219,8 @@ function valueStripBy<R>(s: Step, list: Entries, first: i32, rows: i32, second: 
 }
 
 /**
- * From the residual dots of a strip to what its gradients are products of: p (matrix 0), W_dec·r (1) and W_dec times
- * the second residual (2) become f (1) and dp (2).
+ * Turns the residual dot products of a strip into the factors of its gradients: p (matrix 0), W_dec·r (1) and W_dec
+ * times the second residual (2) become f (1) and dp (2).
  *
  * @param sums [rows, 4] out: Σ_b dp, and the gradients of bias, b_mag and r_mag
  */
@@ -275,7 +274,7 @@ function gradientRow<R>(s: Step, list: Entries, first: i32, rows: i32, row: i32,
   store<f32>(sums, sumLanes(sumR), 12);
 }
 
-/** Adds a row's number of f > 0, in integer lanes, to totals[1], and marks the feature if there is any. */
+/** Adds a row's number of f > 0, in integer lanes, to totals[1], and marks the feature if there are any. */
 // @ts-ignore: decorator
 @inline
 function count(on: v128, fired: usize, totals: usize): void {
@@ -285,7 +284,7 @@ function count(on: v128, fired: usize, totals: usize): void {
   if (number > 0) store<u32>(fired, 1);
 }
 
-/** Adds lanes that are true to the counts of four tokens. */
+/** Adds true lanes to the counts of four tokens. */
 // @ts-ignore: decorator
 @inline
 function countTokens(counts: usize, on: v128): void {

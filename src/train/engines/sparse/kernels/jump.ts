@@ -1,9 +1,9 @@
 import { fall4 } from './exponential';
 import { at, Entries, inside, Step, sumLanes } from './memory';
 
-// Strips of JUMP that are passed through densely; the rule of an entry is in rules.ts, with the same formulas.
+// Strips of JUMP processed densely; the rule for a single entry is in rules.ts, with the same formulas.
 
-/** tanh(scale · f) of four f from 0 on. */
+/** tanh(scale · f) of four non-negative f. */
 // @ts-ignore: decorator
 @inline
 export function tanh4(list: Entries, f: v128): v128 {
@@ -19,7 +19,7 @@ export function tanhOf(list: Entries, f: f32): f32 {
   return f32x4.extract_lane(tanh4(list, f32x4.splat(f)), 0);
 }
 
-/** ReLU(θ − h) of a feature whose weight e is not 0. */
+/** ReLU(θ − h) for a feature with a nonzero weight e. */
 // @ts-ignore: decorator
 @inline
 export function silent4(h: v128, shift: v128, e: v128): v128 {
@@ -27,7 +27,7 @@ export function silent4(h: v128, shift: v128, e: v128): v128 {
   return v128.and(f32x4.pmax(f32x4.sub(shift, h), zero), f32x4.gt(e, zero));
 }
 
-/** A row of gradientStrip: p (matrix 0) and W_dec·r (1) become f (1) and dp (2). */
+/** One row of gradientStrip: p (matrix 0) and W_dec·r (1) become f (1) and dp (2). */
 export function jumpRow(s: Step, list: Entries, first: i32, rows: i32, row: i32, sums: usize): void {
   const zero = f32x4.splat(0);
   const one = f32x4.splat(1);

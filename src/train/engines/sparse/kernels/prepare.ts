@@ -5,8 +5,8 @@ const FLOAT32 = 0;
 const BFLOAT16 = 2;
 
 /**
- * centred[b] = scale · (factors ∘ source[b]) − taken for `rows` rows of a batch as it was read. 16-bit floats are widened exactly,
- * subnormals, infinities and NaN included. The padding is written too.
+ * centred[b] = scale · (factors ∘ source[b]) − taken, for `rows` rows of a batch as read. 16-bit floats are converted
+ * exactly, including subnormals, infinities and NaN. The padding is written too.
  */
 export function centre(side: Side, rows: i32): void {
   const type = side.type;
@@ -36,47 +36,47 @@ export function centre(side: Side, rows: i32): void {
   }
 }
 
-/** Four numbers of a 16-bit type, as bits in 32-bit lanes, to float32. */
+/** Converts four 16-bit numbers, as bits in 32-bit lanes, to float32. */
 // @ts-ignore: decorator
 @inline
 function wide(bits: v128, type: i32): v128 {
   return type == BFLOAT16 ? i32x4.shl(bits, 16) : widen(bits);
 }
 
-/** Four float16 numbers, as bits in 32-bit lanes, to float32. */
+/** Converts four float16 numbers, as bits in 32-bit lanes, to float32. */
 // @ts-ignore: decorator
 @inline
 function widen(bits: v128): v128 {
   const magnitude = i32x4.shl(v128.and(bits, i32x4.splat(0x7fff)), 13);
   const sign = i32x4.shl(v128.and(bits, i32x4.splat(0x8000)), 16);
-  // The exponent's bias differs by 112; multiplying also gives subnormals their value.
+  // The exponents' biases differ by 112; multiplying also handles subnormals.
   const finite = f32x4.mul(magnitude, f32x4.splat(reinterpret<f32>(0x77800000)));
   const special = i32x4.ge_s(magnitude, i32x4.splat(0x7c00 << 13));
   return v128.or(sign, v128.or(finite, v128.and(special, i32x4.splat(0x7f800000))));
 }
 
-// Products of rows whose largest numbers lie between these neither underflow nor overflow float32 noticeably.
+// Products of rows whose largest numbers are between these neither underflow nor overflow float32 noticeably.
 const SMALLEST: f32 = 1e-15;
 const LARGEST: f32 = 1e15;
 
 /**
- * Rows [rows, d] as integers q = round(x / step), step = max |x| / levels, with what a bound on products of such rows
- * needs: inverse = 1 / step, error at least |x / step − q|, length at least |x / step| and at least |q|. Lengths are in
- * units of a step, rounded up beyond any rounding made here.
+ * Rows [rows, d] as integers q = round(x / step), step = max |x| / levels, with the quantities that bound products of
+ * such rows: inverse = 1 / step, error at least |x / step − q|, length at least |x / step| and at least |q|. Lengths
+ * are in units of a step, rounded up beyond any rounding error here.
  */
 export function quantise(source: usize, rows: i32, to: Quantised): void {
   const bytes = <usize>to.d << 2;
   const flips = i8x16.splat(<i8>to.flip);
   const levels = to.levels;
-  // x · (1 / step) is off from x / step by two roundings of at most `levels`.
+  // x · (1 / step) differs from x / step by two roundings of at most `levels`.
   const rounding = <f32>Math.sqrt(to.d) * levels * 3e-7;
   for (let row: usize = 0; row < <usize>rows; row++) {
     const from = source + row * bytes;
     const max = largest(from, bytes);
-    // Rows whose products might underflow stay zero; their whole length is error.
+    // Rows whose products might underflow become zero; their entire length is error.
     const inv: f32 = max > SMALLEST ? levels / max : 1;
     quantiseRow(from, bytes, inv, flips, to.q + ((row * bytes) >> 2));
-    // A product of such rows may overflow on the way, wherever the true one lies: nothing bounds it.
+    // Products of such rows may overflow in intermediate steps, whatever their true value: nothing bounds them.
     const off = max > LARGEST ? <f32>Infinity : Mathf.sqrt(rowErrors) * 1.0001 + rounding;
     store<f32>(to.inverse + (row << 2), inv);
     store<f32>(to.error + (row << 2), off);
@@ -100,7 +100,7 @@ function largest(from: usize, bytes: usize): f32 {
   );
 }
 
-/** Σ (x / step − q)² and Σ (x / step)² of the row quantised last. */
+/** Σ (x / step − q)² and Σ (x / step)² of the last quantised row. */
 let rowErrors: f32 = 0;
 let rowSquares: f32 = 0;
 
@@ -146,7 +146,7 @@ function quantiseRow(from: usize, bytes: usize, inverse: f32, flips: v128, to: u
 }
 
 /**
- * to[i, b] = from[b, i]; columns [rows, rowsPadded) of `to` become zero.
+ * Transposes: to[i, b] = from[b, i]; columns [rows, rowsPadded) of `to` become zero.
  *
  * @param from [rows, d] bytes
  * @param to [d, rowsPadded] bytes, rowsPadded a multiple of 16
@@ -164,7 +164,7 @@ export function transposeBytes(from: usize, to: usize, rows: i32, rowsPadded: i3
       continue;
     }
     for (let i = 0; i < d; i += 4) {
-      // 16 rows × 4 columns: four gathers of 32 bits, then bytes of one column beside each other.
+      // 16 rows × 4 columns: four gathers of 32 bits, then interleaving so that bytes of one column are adjacent.
       const at = from + <usize>b * stride + <usize>i;
       const r0 = four(at, stride);
       const r1 = four(at + 4 * stride, stride);
@@ -194,8 +194,8 @@ function four(at: usize, stride: usize): v128 {
 }
 
 /**
- * Σ_b Σ_i (x[b,i] − mean_b x[b,i])² over columns [first, last), both multiples of 4. Means are taken about the first
- * row: rows that are all alike have no variance at all, not that of rounded means.
+ * Σ_b Σ_i (x[b,i] − mean_b x[b,i])² over columns [first, last), both multiples of 4. Computed relative to the first
+ * row: equal rows then have zero variance, instead of that of a rounded mean.
  *
  * @param x [rows, d]
  */

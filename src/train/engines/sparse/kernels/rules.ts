@@ -1,6 +1,6 @@
-// What becomes of an entry: a rule is a class without fields, whose methods are inlined into the loops that are
-// compiled for it. Its numbers for a feature are `bias`, e = exp(r_mag) and `shift` = b_mag; those of JUMP are in its
-// class. NaN stays NaN.
+// Transforms of an entry: a rule is a class without fields, whose methods are inlined into the loops compiled for it.
+// Its parameters per feature are `bias`, e = exp(r_mag) and `shift` = b_mag; for those of JUMP see its class. NaN stays
+// NaN.
 import { fallOf } from './exponential';
 import { at, Entries } from './memory';
 
@@ -30,7 +30,7 @@ export function storeSums(to: usize): void {
   store<f32>(to, sumRMag, 12);
 }
 
-/** f = ReLU(p + bias); there is no g. */
+/** f = ReLU(p + bias); without g. */
 @unmanaged
 export class Relu {
   // @ts-ignore: decorator
@@ -39,21 +39,21 @@ export class Relu {
     return false;
   }
 
-  /** Does a feature have numbers e and shift? */
+  /** Does a feature have parameters e and shift? */
   // @ts-ignore: decorator
   @inline
   hasNumbers(): bool {
     return false;
   }
 
-  /** Are there entries with f = 0, of which only the gradient of the threshold is wanted? */
+  /** Are there entries with f = 0, needed only for the gradient of the threshold? */
   // @ts-ignore: decorator
   @inline
   hasSilent(): bool {
     return false;
   }
 
-  /** What f is the ReLU of. */
+  /** The argument of the ReLU in f. */
   // @ts-ignore: decorator
   @inline
   magnitude(p: f32, bias: f32, e: f32, shift: f32): f32 {
@@ -66,7 +66,7 @@ export class Relu {
     return f32x4.add(p, bias);
   }
 
-  /** dp of an entry from its residual dot; `sum4` adds it up. */
+  /** dp of an entry from its residual dot product; `sum4` adds it up. */
   // @ts-ignore: decorator
   @inline
   gradient(list: Entries, t: usize, p: f32, bias: f32, e: f32, shift: f32, df: f32, dg: f32): f32 {
@@ -114,7 +114,7 @@ export class Gated {
     return f32x4.add(f32x4.mul(p, e), shift);
   }
 
-  /** dp of an entry, whose gate is open, from its two residual dots; adds to the sums. */
+  /** dp of an entry with an open gate, from its two residual dot products; adds to the sums. */
   // @ts-ignore: decorator
   @inline
   gradient(list: Entries, t: usize, p: f32, bias: f32, e: f32, shift: f32, df: f32, dg: f32): f32 {
@@ -134,9 +134,9 @@ export class Gated {
 }
 
 /**
- * f = h where h = p + bias > θ = shift ≥ 0, trained by straight-through estimators (Rajamanoharan et al. 2024b): with
- * K = 1 where |h − θ| < ε/2 and else 0, ∂f/∂θ stands for −(θ/ε) K, and ∂1[h > θ]/∂θ for −K/ε. e is the weight of
- * ReLU(θ − h), over B.
+ * f = h where h = p + bias > θ = shift ≥ 0, trained by straight-through estimators (Rajamanoharan et al. 2024b): with K
+ * = 1 where |h − θ| < ε/2 and otherwise 0, ∂f/∂θ is estimated by −(θ/ε) K, and ∂1[h > θ]/∂θ by −K/ε. e is the weight of
+ * ReLU(θ − h), divided by B.
  */
 @unmanaged
 export class Jump {
@@ -172,7 +172,7 @@ export class Jump {
     return v128.andnot(h, f32x4.le(h, shift));
   }
 
-  /** dp of an entry from its residual dot; adds to the sums. */
+  /** dp of an entry from its residual dot product; adds to the sums. */
   // @ts-ignore: decorator
   @inline
   gradient(list: Entries, t: usize, p: f32, bias: f32, e: f32, shift: f32, df: f32, dg: f32): f32 {
@@ -207,7 +207,7 @@ export class Jump {
   sum4(p0: f32, p1: f32, p2: f32, p3: f32): void {}
 }
 
-/** A feature's number of an array that its rule may do without. */
+/** A feature's element of an optional array. */
 // @ts-ignore: decorator
 @inline
 export function numberOf<R>(array: usize, j: usize): f32 {
@@ -221,7 +221,7 @@ export function relu(x: f32): f32 {
   return x <= 0 ? 0 : x;
 }
 
-/** ReLU of four; pmax returns its first operand unless it is the smaller. */
+/** ReLU of four numbers; pmax returns its first operand unless it is smaller. */
 // @ts-ignore: decorator
 @inline
 export function relu4(x: v128): v128 {

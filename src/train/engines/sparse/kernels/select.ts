@@ -1,22 +1,22 @@
 import { at, Entries, indexAt, Step, sumLanes } from './memory';
 
-// Which pre-activations h = p + bias become entries: those above 0, or of them the k largest of each token, or of the
-// batch. For those of a token there is a heap of the k largest so far, filled up with zeros: its root only grows, and
-// what is not above it is no entry. For those of the batch there is one number that entries are above, and whoever calls
-// raises it (largest-of-batch.ts above this folder). NaN counts as infinite, so that it is one and reaches the loss.
+// Which pre-activations h = p + bias become entries: those above 0, or among them the k largest per token or per batch.
+// Per token there is a heap of the k largest so far, initially zeros: its root only increases, and smaller values are
+// not entries. Per batch there is a single threshold, which the caller raises (largest-of-batch.ts above this folder).
+// NaN counts as infinite, so that it becomes an entry and reaches the loss.
 
-/** What the screen leaves to rounding in a token's k-th largest and in biases; float32 needs a sixteenth of it. */
+/** Margin of the screen for rounding in a token's k-th largest and in biases; float32 needs a sixteenth of it. */
 const ROUNDING: f32 = 1e-6;
 
 /**
- * Lists, feature by feature, every token that the int8 product cannot exclude from becoming an entry.
+ * Lists, feature by feature, every token that the int8 product cannot exclude.
  *
- * In steps of its row's quantisation let X = x / step_x = q_x + e_x and W = w / step_w = q_w + e_w. Then
- * X·W − q_x·q_w = e_x·W + q_x·e_w, so |X·W − q_x·q_w| ≤ |e_x||W| + |q_x||e_w| (Cauchy–Schwarz), and x·w + bias > t
- * needs  q_x·q_w + (bias − t) / (step_x step_w) + |e_x||W| + |q_x||e_w| > 0.  `wide` widens this by the roundings of
- * float32, here and in the exact product that follows; see the README in the folder above.
+ * In steps of its row's quantisation let X = x / step_x = q_x + e_x and W = w / step_w = q_w + e_w. Then X·W − q_x·q_w
+ * = e_x·W + q_x·e_w, so |X·W − q_x·q_w| ≤ |e_x||W| + |q_x||e_w| (Cauchy–Schwarz), and x·w + bias > t requires q_x·q_w +
+ * (bias − t) / (step_x step_w) + |e_x||W| + |q_x||e_w| > 0. `wide` adds a margin for float32 rounding, here and in the
+ * exact product that follows; see the README in the folder above.
  *
- * @param first feature of row 0 of the strip, whose int32 products lie in the tile
+ * @param first feature of row 0 of the strip, whose int32 products are in the tile
  * @param from, to rows of the strip
  * @returns the number of candidates, listed from candidateStart[0] on, or −1 when there are more than capacity
  */
@@ -35,7 +35,7 @@ export function screen(s: Step, list: Entries, first: i32, from: i32, to: i32, c
   return count;
 }
 
-/** What is to be exceeded, the heaps' roots or one number, in the units of the screen. */
+/** The threshold, either the heaps' roots or one number, in the units of the screen. */
 function scaleThresholds(s: Step, list: Entries): void {
   const apart = <usize>list.k << 2;
   let root = list.top;
@@ -45,7 +45,7 @@ function scaleThresholds(s: Step, list: Entries): void {
   }
 }
 
-/** Appends the candidates of a row; returns the number of all. */
+/** Appends the candidates of a row; returns the total number. */
 // @ts-ignore: decorator
 @inline
 function screenRow(s: Step, list: Entries, first: i32, row: i32, before: i32, limited: bool): i32 {
@@ -61,7 +61,7 @@ function screenRow(s: Step, list: Entries, first: i32, row: i32, before: i32, li
   const line = s.tile + ((<usize>row * <usize>Bp) << 2);
   const inverse = s.x.inverse;
   const above = list.above;
-  // Error and length follow inverse, Bp apart (memory.ts above this folder plans them as one array).
+  // Error and length follow inverse at distance Bp (memory.ts above this folder plans them as one array).
   const apart = <usize>Bp << 2;
   let count = before;
   for (let b = 0; b < Bp; b += 16) {
@@ -87,7 +87,7 @@ function screenRow(s: Step, list: Entries, first: i32, row: i32, before: i32, li
   return count;
 }
 
-/** Four integer products, less the tokens' thresholds in the same units. */
+/** Four integer products, minus the tokens' thresholds in the same units. */
 // @ts-ignore: decorator
 @inline
 function shifted(acc: usize, above: usize, w: v128, limited: bool): v128 {
@@ -96,9 +96,9 @@ function shifted(acc: usize, above: usize, w: v128, limited: bool): v128 {
 }
 
 /**
- * Lanes where the bound leaves an entry possible; NaN counts as possible.
+ * Lanes in which the bound does not exclude an entry; NaN counts as possible.
  *
- * @param x 1 / step of four tokens; their errors and lengths follow, `apart` bytes from each other
+ * @param x 1 / step of four tokens; their errors and lengths follow at a distance of `apart` bytes
  */
 // @ts-ignore: decorator
 @inline
@@ -122,7 +122,7 @@ function countRow(s: Step, list: Entries, first: i32, row: i32, limited: bool): 
     const k = <usize>b << 2;
     const value = shifted(line + k, list.above + k, w, limited);
     let bits = i32x4.bitmask(lanesOpen(value, s.x.inverse + k, <usize>s.Bp << 2, a, c, e));
-    // A row that bounds nothing has NaN in the padding too.
+    // A row without a bound has NaN in the padding too.
     if (b + 4 > s.B) bits &= (1 << (s.B - b)) - 1;
     count += popcnt(bits);
   }
@@ -130,8 +130,8 @@ function countRow(s: Step, list: Entries, first: i32, row: i32, limited: bool): 
 }
 
 /**
- * The exact product of candidates, which `screen` listed for rows [from, to) of the strip that begins at feature
- * `first`: appends those that are entries. Whatever the grouping, each product is summed in the same order.
+ * The exact products of candidates listed by `screen` for rows [from, to) of the strip starting at feature `first`:
+ * appends those that are entries. Each product is summed in the same order, whatever the grouping.
  */
 export function exact(s: Step, list: Entries, first: i32, from: i32, to: i32): void {
   if (list.k) exactBy(s, list, first, from, to, true);
@@ -145,7 +145,7 @@ function exactBy(s: Step, list: Entries, first: i32, from: i32, to: i32, limited
   const candidates = s.candidates;
   const dots = s.dots;
   const x = s.xc;
-  // Fields are read once: in the loops the compiler could not know that they stay the same.
+  // Fields are read once: in the loops, the compiler could not know that they stay the same.
   const token = list.token;
   const p = list.p;
   const least = list.least;
@@ -239,11 +239,11 @@ function eightDots(w: usize, x: usize, bytes: usize, tokens: usize, out: usize):
 }
 
 /**
- * Appends the entries of rows whose float32 products with the batch are known. If they have more than the list's limit,
- * it stays as it was.
+ * Appends the entries of rows with known float32 products with the batch. If there are more than the list's limit, the
+ * list is unchanged.
  *
  * @param product [rows, Bp]
- * @param features [rows] u32, ascending: the features of the rows; 0: those from `first` on
+ * @param features [rows] u32, ascending: the features of the rows; 0: consecutive from `first`
  * @returns whether they were appended
  */
 export function compact(s: Step, list: Entries, product: usize, features: usize, first: i32, rows: i32): bool {
@@ -281,7 +281,7 @@ function countOpen(line: usize, B: i32, bias: f32): i32 {
   return count;
 }
 
-/** The entries of feature j begin at number `count`; features left out before it have none. */
+/** Records that the entries of feature j start at number `count`; skipped features before it have none. */
 // @ts-ignore: decorator
 @inline
 function begin(list: Entries, j: usize, count: usize): void {
@@ -290,19 +290,19 @@ function begin(list: Entries, j: usize, count: usize): void {
   list.next = <u32>next;
 }
 
-/** Begins an empty list. */
+/** Starts an empty list. */
 export function open(s: Step, list: Entries): void {
   list.count = 0;
   list.next = 0;
   if (list.k) memory.fill(list.top, 0, (<usize>s.B * <usize>list.k) << 2);
 }
 
-/** Ends a list: features left out after the last have no entries. */
+/** Ends a list: skipped features after the last have no entries. */
 export function close(s: Step, list: Entries): void {
   begin(list, s.features, list.count);
 }
 
-/** Appends an entry if it is one: above a threshold, or NaN, which must reach the loss. Written without a branch. */
+/** Appends an entry if it is one: above a threshold, or NaN, which must reach the loss. Branch-free. */
 // @ts-ignore: decorator
 @inline
 function keep(token: usize, p: usize, count: usize, t: usize, value: f32, open: bool): usize {
@@ -311,7 +311,7 @@ function keep(token: usize, p: usize, count: usize, t: usize, value: f32, open: 
   return count + <usize>open;
 }
 
-/** Appends an entry if it is above the root of its token's heap, where it takes the root's place. */
+/** Appends an entry if it is above the root of its token's heap, which it replaces. */
 // @ts-ignore: decorator
 @inline
 function keepAbove(list: Entries, count: usize, t: usize, value: f32, bias: f32): usize {
@@ -324,14 +324,14 @@ function keepAbove(list: Entries, count: usize, t: usize, value: f32, bias: f32)
   return count + 1;
 }
 
-/** What pre-activations are compared by. */
+/** The value by which pre-activations are compared. */
 // @ts-ignore: decorator
 @inline
 function key(h: f32): f32 {
   return h == h ? h : Infinity;
 }
 
-/** Puts a larger number in the place of a heap's smallest. */
+/** Replaces a heap's smallest number by a larger one. */
 function replaceRoot(heap: usize, k: i32, value: f32): void {
   let i = 0;
   for (let child = 1; child < k; child = 2 * i + 1) {
@@ -345,8 +345,8 @@ function replaceRoot(heap: usize, k: i32, value: f32): void {
 }
 
 /**
- * Fills each token's heap with a guess of what its k-th largest is above: about the m-th largest of the first strip, by
- * the int8 products in the tile alone. No entry is lost where, in the end, the k-th largest is above the guess.
+ * Fills each token's heap with a guessed lower bound of its k-th largest: about the m-th largest of the first strip,
+ * using only the int8 products in the tile. No entry is lost if the final k-th largest is above the guess.
  *
  * @param m at most k
  * @param guesses [B] out
@@ -372,8 +372,8 @@ export function guess(s: Step, list: Entries, rows: i32, m: i32, guesses: usize)
 }
 
 /**
- * Raises guesses to just below the m-th largest of each token so far. Smaller numbers in a heap give their places to the
- * guess: it stays a heap, and the guess is its root.
+ * Raises guesses to just below the m-th largest of each token so far. Smaller numbers in a heap are replaced by the
+ * guess: it remains a heap, with the guess as its root.
  *
  * @param m at most k
  * @param guesses [B]
@@ -397,7 +397,7 @@ export function raise(s: Step, list: Entries, m: i32, guesses: usize): void {
   }
 }
 
-/** How many of a heap are above a number. */
+/** Number of a heap's elements above a number. */
 function countAbove(heap: usize, k: i32, value: f32): i32 {
   const least = f32x4.splat(value);
   let counts = i32x4.splat(0);
@@ -411,10 +411,10 @@ function countAbove(heap: usize, k: i32, value: f32): i32 {
 }
 
 /**
- * The k-th largest of tokens whose k largest are known by parts, and how many entries of each part may equal it: those
- * of earlier parts come first, as they are of lower features.
+ * The k-th largest per token, from the k largest of each part, and how many entries of each part may equal it: earlier
+ * parts take precedence, as they contain lower features.
  *
- * @param tops [parts, rows, k] heaps, and room for another heap
+ * @param tops [parts, rows, k] heaps, plus space for another heap
  * @param floor [rows] out
  * @param ties [parts, rows] out
  */
@@ -448,10 +448,10 @@ function equals(heap: usize, k: i32, value: f32): i32 {
 }
 
 /**
- * Counts the entries by a digit of what they are compared by: bits [shift, shift + width) of those whose higher bits are
- * `prefix`. Numbers above 0 are in the order of their bits.
+ * Counts entries by a digit of their compared value: bits [shift, shift + width) of those whose higher bits are
+ * `prefix`. Positive floats are ordered like their bits.
  *
- * @param counts [2^width] u32, added to
+ * @param counts [2^width] u32, accumulated
  */
 export function tally(s: Step, list: Entries, prefix: u32, shift: u32, width: u32, counts: usize): void {
   const mask: u32 = (1 << width) - 1;
@@ -469,8 +469,8 @@ export function tally(s: Step, list: Entries, prefix: u32, shift: u32, width: u3
 }
 
 /**
- * Drops entries below `floor`, and of those that equal it all but the first `ties`, which are counted down: of each
- * token, or where k is 0 of all.
+ * Drops entries below `floor`, and of those equal to it all but the first `ties`, which are decremented: per token, or
+ * if k is 0 overall.
  */
 export function prune(s: Step, list: Entries): void {
   let count: usize = 0;

@@ -2,20 +2,20 @@ import { accumulate } from './gradient';
 import { at, Entries, indexAt, Step, sumLanes } from './memory';
 import { clearSums, GATED, Gated, JUMP, Jump, Relu, relu, storeSums } from './rules';
 
-/** Σ of what was written since it was last asked for: finite only if all of it is. */
+/** Σ of everything written since the last query: finite only if all of it is. */
 let written: f64 = 0;
 
-/** That sum; begins the next one. */
+/** Returns that sum and resets it. */
 export function takeWritten(): f64 {
   const sum = written;
   written = 0;
   return sum;
 }
 
-/** Σ of the squares of gradients that were measured since it was last asked for. */
+/** Σ of the squares of measured gradients since the last query. */
 let squared: f64 = 0;
 
-/** That sum; begins the next one. */
+/** Returns that sum and resets it. */
 export function takeSquares(): f64 {
   const sum = squared;
   squared = 0;
@@ -23,9 +23,9 @@ export function takeSquares(): f64 {
 }
 
 /**
- * Gradient, tangent projection, Adam and norm of features [first, last), each row in one visit. With β1 = 0 a feature
- * without entries does not move, and is left until it is next active. A parameter that is not trained keeps its bits,
- * its row its norm. Where gradients are measured, nothing moves: their squares and pull are added up.
+ * Gradient, tangent projection, Adam and renormalisation for features [first, last), each row in one visit. With β1 = 0
+ * a feature without entries does not move, and is skipped until it is next active. Frozen parameters keep their bits,
+ * and their rows' norms. While gradients are measured, nothing moves: their squares and pull are accumulated.
  *
  * @param more another list of entries that trains the same parameters, or 0
  */
@@ -52,10 +52,10 @@ function isEmpty(list: Entries, j: usize): bool {
 }
 
 /**
- * The same for features [first, first + rows) whose gradients are given, as dense passes compute them.
+ * The same for features [first, first + rows) with given gradients, as computed by dense passes.
  *
  * @param gEnc, gDec [rows, dIn] and [rows, dOut]
- * @param sums [rows, 4] as gradientStrip gives them
+ * @param sums [rows, 4] from gradientStrip
  */
 export function applyStrip(s: Step, first: i32, rows: i32, gEnc: usize, gDec: usize, sums: usize): void {
   const bytesIn = (<usize>s.dIn) << 2;
@@ -82,13 +82,13 @@ function applyRow(s: Step, j: usize, gEnc: usize, gDec: usize, sums: usize): voi
   if (s.vBias) move(s, s.bias + k, load<f32>(sums, 4), s.mBias + k, s.vBias + k);
   if (s.vShift) {
     move(s, s.shift + k, load<f32>(sums, 8), s.mShift + k, s.vShift + k);
-    // A threshold below 0 would let negative numbers through.
+    // A negative threshold would let negative numbers through.
     if (s.rule == JUMP) store<f32>(s.shift + k, relu(load<f32>(s.shift + k)));
   }
   if (s.vRMag) move(s, s.rMag + k, load<f32>(sums, 12), s.mRMag + k, s.vRMag + k);
 }
 
-/** Adds the squares of a feature's gradients, that of W_dec tangent to its row, and its part of pull. */
+/** Accumulates the squares of a feature's gradients, with W_dec's tangent to its row, and its part of pull. */
 function measureRow(s: Step, j: usize, gEnc: usize, gDec: usize, sums: usize): void {
   if (s.vEnc || s.pulls) pullRow(s, j, load<f32>(sums));
   if (s.vEnc) squared += squares(gEnc, <usize>s.dIn << 2);
@@ -121,12 +121,12 @@ function takeAway(row: usize, other: usize, bytes: usize, weight: f32): void {
   }
 }
 
-/** |row|² of the row of W_dec moved last. */
+/** |row|² of the last moved row of W_dec. */
 let rowSquare: f32 = 0;
 
 /**
- * Adam (Kingma and Ba 2015, algorithm 1) on the row of feature j of W_enc, or of W_dec: then the gradient's part along
- * the row, `weight` times the row, is taken off first. Of W_enc, `weight` times the row is added to pull.
+ * Adam (Kingma and Ba 2015, algorithm 1) on the row of feature j of W_enc, or of W_dec: then the gradient's component
+ * along the row, `weight` times the row, is subtracted first. For W_enc, `weight` times the row is added to pull.
  */
 // @ts-ignore: decorator
 @inline
@@ -148,7 +148,7 @@ function moveRow(s: Step, j: usize, gradient: usize, weight: f32, decoder: bool)
   const lr = f32x4.splat(s.lr);
   const factor = f32x4.splat(weight);
   const clip = f32x4.splat(s.clip);
-  // A NaN, or infinities of whatever signs, never add up to a finite number.
+  // NaN, or infinities of any signs, never sum to a finite number.
   let sum = f32x4.splat(0);
   let squares = f32x4.splat(0);
   for (let i: usize = 0; i < bytes; i += 16) {
@@ -175,7 +175,7 @@ function moveRow(s: Step, j: usize, gradient: usize, weight: f32, decoder: bool)
   if (decoder) rowSquare = sumLanes(squares);
 }
 
-/** pull += weight times the row of W_enc, where that does not move. */
+/** pull += weight times the row of W_enc, if that row is frozen. */
 function pullRow(s: Step, j: usize, weight: f32): void {
   const bytes = (<usize>s.dIn) << 2;
   const w = s.wEnc + j * bytes;
@@ -185,7 +185,7 @@ function pullRow(s: Step, j: usize, weight: f32): void {
   }
 }
 
-/** The gradient's dot with the (unit) row of W_dec. */
+/** The gradient's dot product with the (unit) row of W_dec. */
 // @ts-ignore: decorator
 @inline
 function alongRow(s: Step, j: usize, gradient: usize): f32 {
@@ -198,7 +198,7 @@ function alongRow(s: Step, j: usize, gradient: usize): f32 {
   return sumLanes(along);
 }
 
-/** Divides the row of W_dec, which moveRow has just moved, by its norm. */
+/** Renormalises the row of W_dec just moved by moveRow. */
 // @ts-ignore: decorator
 @inline
 function normaliseRow(s: Step, j: usize): void {
@@ -210,7 +210,7 @@ function normaliseRow(s: Step, j: usize): void {
   for (let i: usize = 0; i < bytes; i += 16) v128.store(w + i, f32x4.mul(v128.load(w + i), inverse));
 }
 
-/** Adam on one number. */
+/** Adam for a single number. */
 // @ts-ignore: decorator
 @inline
 function move(s: Step, w: usize, gradient: f32, m: usize, v: usize): void {
@@ -228,7 +228,7 @@ function move(s: Step, w: usize, gradient: f32, m: usize, v: usize): void {
   written += <f64>moved + <f64>v1;
 }
 
-/** Brings second moments of features [first, last) to the block's step. */
+/** Brings second moments of features [first, last) up to the block's step. */
 export function decayMoments(s: Step, first: i32, last: i32): void {
   for (let j = <usize>first; j < <usize>last; j++) {
     catchUp(s, j, s.step);
@@ -236,7 +236,7 @@ export function decayMoments(s: Step, first: i32, last: i32): void {
   }
 }
 
-/** Decays that a feature missed up to and with step `until`. */
+/** Number of decays that a feature missed up to and including step `until`. */
 function catchUp(s: Step, j: usize, until: i32): void {
   const missed = until - <i32>indexAt(s.updated, j);
   if (missed <= 0) return;
@@ -251,8 +251,8 @@ function catchUp(s: Step, j: usize, until: i32): void {
 }
 
 /**
- * v ← β2^missed v for steps without gradient. Multiplied once a step missed, not by a power: this gives the very bits
- * of Adam on every row in every step, and does not depend on when rows are brought up to date.
+ * v ← β2^missed v for steps without gradient. Multiplied once per missed step, not by a power: this is bit-identical to
+ * Adam on every row in every step, and independent of when rows are brought up to date.
  */
 // @ts-ignore: decorator
 @inline
@@ -263,7 +263,7 @@ function decayRow(v: usize, bytes: usize, beta2: f32, missed: i32): void {
     let b = v128.load(v + i, 16);
     let c = v128.load(v + i, 32);
     let e = v128.load(v + i, 48);
-    // What has decayed to nothing stays so.
+    // Once it has decayed to zero, it stays zero.
     for (let k = 0; k < missed && v128.any_true(v128.or(v128.or(a, b), v128.or(c, e))); k++) {
       a = f32x4.mul(a, beta);
       b = f32x4.mul(b, beta);
@@ -277,7 +277,7 @@ function decayRow(v: usize, bytes: usize, beta2: f32, missed: i32): void {
   }
 }
 
-/** The same for one number. */
+/** The same for a single number. */
 // @ts-ignore: decorator
 @inline
 function decay(v: usize, beta2: f32, missed: i32): void {

@@ -4,17 +4,17 @@ import type { Examples } from '../activations/rows.js';
 /** The occasion of `Batches.inputs` before the first step; resampling takes its step. */
 export const BEFORE = 0;
 
-/** Batches whose inputs before the first step are read once, however often they are looked at. */
-export interface LookedAtOnce extends Batches {
-  /** Lets go of what was read; further looks read again. To be called before batches are dealt, and when opening a run fails. */
+/** Batches whose inputs before the first step are read once, however often they are sampled. */
+export interface SampledOnce extends Batches {
+  /** Frees what was read; later samples read again. Call it before dealing batches, and when opening a run fails. */
   done(): Promise<void>;
 }
 
 /**
- * Several looks at a source before the first step, of one run or of all that share its batches, as one reading: what was
- * read is kept, and a look that goes farther reads on.
+ * Reads a source once for all samples before the first step, of one run or of all runs that share its batches: what was
+ * read is kept, and a larger sample reads on.
  */
-export function lookedAtOnce(batches: Batches): LookedAtOnce {
+export function sampledOnce(batches: Batches): SampledOnce {
   let pieces: Examples[] = [];
   let rest: AsyncIterator<Examples> | undefined;
   const done = async () => {
@@ -30,18 +30,18 @@ export function lookedAtOnce(batches: Batches): LookedAtOnce {
       if (!next.done) pieces.push(next.value);
       return !next.done;
     } catch (error) {
-      // A generator that has failed would seem to have ended: the next look has to meet the failure itself.
+      // A failed generator would seem to have ended: the next sample must meet the failure itself.
       await done();
       throw error;
     }
   };
-  const look = async function* (): AsyncGenerator<Examples> {
+  const sample = async function* (): AsyncGenerator<Examples> {
     for (let i = 0; i < pieces.length || (await readOn()); i++) yield pieces[i]!;
   };
   return {
     seek: (rows) => batches.seek(rows),
     next: (size, into) => batches.next(size, into),
-    inputs: (occasion) => (occasion === BEFORE ? look() : batches.inputs(occasion)),
+    inputs: (occasion) => (occasion === BEFORE ? sample() : batches.inputs(occasion)),
     textRead: (rows) => batches.textRead?.(rows),
     expectText: (text) => batches.expectText?.(text),
     done,

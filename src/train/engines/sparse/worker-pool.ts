@@ -1,17 +1,17 @@
 import { Worker } from 'node:worker_threads';
 import { TALLY } from './memory.js';
 
-/** A request, and which of its buffers are handed over. */
+/** A request, and the buffers to transfer. */
 export interface Sent<Request> {
   readonly request: Request;
   readonly transfer: readonly ArrayBuffer[];
 }
 
 /**
- * Worker threads that are asked together: each answers first to its start and then once to each request. When one
- * fails, the others are ended, and whoever waits is told why.
+ * Worker pool: broadcasts each request and collects one reply per worker; the first reply is to the start. If one
+ * fails, the others are terminated, and whoever waits receives the error.
  */
-export class Crew<Data, Request, Reply> {
+export class WorkerPool<Data, Request, Reply> {
   private readonly workers: Worker[];
   private waiting: { resolve: (replies: Reply[]) => void; reject: (cause: Error) => void } | undefined;
   private replies: Reply[] = [];
@@ -30,17 +30,17 @@ export class Crew<Data, Request, Reply> {
     this.missing = this.workers.length;
   }
 
-  /** Resolves when every worker has started. */
+  /** Resolves once every worker has started. */
   async ready(): Promise<void> {
     await this.answers();
   }
 
-  /** Sends a request to every worker; their replies, in the workers' order. */
+  /** Sends a request to every worker; returns their replies in worker order. */
   ask(request: Request): Promise<Reply[]> {
     return this.askEach(this.workers.map(() => ({ request, transfer: [] })));
   }
 
-  /** Sends each worker its own request; their replies, in the workers' order. */
+  /** Sends each worker its own request; returns their replies in worker order. */
   askEach(requests: readonly Sent<Request>[]): Promise<Reply[]> {
     if (this.failure) return Promise.reject(this.failure);
     if (this.missing > 0) throw new Error('the workers are asked while they work');
@@ -54,7 +54,7 @@ export class Crew<Data, Request, Reply> {
     return this.answers();
   }
 
-  /** Can they be asked? */
+  /** Are they ready for a request? */
   get idle(): boolean {
     return this.failure === undefined && !this.closing && this.missing === 0;
   }
@@ -75,7 +75,7 @@ export class Crew<Data, Request, Reply> {
   private receive(index: number, reply: Reply): void {
     this.replies[index] = reply;
     if (--this.missing > 0) return;
-    // Workers that nobody waits for do not keep the process alive, unless their end is awaited.
+    // Idle workers do not keep the process alive, unless their end is awaited.
     if (!this.closing) for (const worker of this.workers) worker.unref();
     this.waiting?.resolve(this.replies);
     this.waiting = undefined;
@@ -87,15 +87,15 @@ export class Crew<Data, Request, Reply> {
     this.failure = new Error(`Worker ${index} of the training engine failed: ${reason}`, { cause });
     const { failure, waiting } = this;
     this.waiting = undefined;
-    // The others may wait for it at a barrier for ever. Whoever is told may need the files that they hold open.
+    // The others may wait for it at a barrier forever. Whoever receives the error may need files that they hold open.
     void this.close().finally(() => waiting?.reject(failure));
   }
 }
 
-/** Sizes of what workers share; rows are padded. */
+/** Sizes of shared memory; rows are padded. */
 export interface SharedSizes {
   readonly workers: number;
-  /** Bytes of a batch as it is stored, and of its target, 0 if that is the input. */
+  /** Bytes of a stored batch, and of its target, 0 if that is the input. */
   readonly batchBytes: number;
   readonly targetBytes: number;
   readonly B: number;
@@ -103,15 +103,18 @@ export interface SharedSizes {
   readonly dOut: number;
   /** Arrays of partial sums [B, d_out]. */
   readonly sums: number;
-  /** Max entries of a token in each list; 0 where any number may be. */
+  /** Max entries per token in each list; 0 for no limit. */
   readonly limits: readonly number[];
-  /** Counts of digits of entries that a worker shares in a step, where entries of a whole batch are compared. */
+  /** Number of digit counts that a worker shares per step, if entries of a whole batch are compared. */
   readonly tallies: number;
-  /** Are there features to be counted, token by token? */
+  /** Are there features to count, token by token? */
   readonly counts: boolean;
 }
 
-/** What workers share: the batch, partial sums, the k largest of each token, and a barrier. Plain data, to be sent to them. */
+/**
+ * Memory shared by workers: the batch, partial sums, the k largest of each token, and a barrier. Plain data, to be sent
+ * to them.
+ */
 export interface Shared {
   readonly sizes: SharedSizes;
   readonly control: SharedArrayBuffer;
@@ -119,7 +122,7 @@ export interface Shared {
   readonly target: SharedArrayBuffer;
   /** For each worker, `sums` arrays of [B, d_out]. */
   readonly partial: SharedArrayBuffer;
-  /** For each worker its parts of Σ_b r_b [d_out] and of the pull on b_dec [d_in]. */
+  /** For each worker, its parts of Σ_b r_b [d_out] and of the encoder's gradient of b_dec (pull) [d_in]. */
   readonly bias: SharedArrayBuffer;
   /** For each list and worker, heaps [B, k]. */
   readonly tops: SharedArrayBuffer;
@@ -128,13 +131,16 @@ export interface Shared {
   readonly ties: SharedArrayBuffer;
   /** For each worker, TALLIES of [TALLY] u32. */
   readonly tallies: SharedArrayBuffer;
-  /** For each worker [B] its features of each token. */
+  /** For each worker [B], its number of features per token. */
   readonly counts: SharedArrayBuffer;
-  /** For each worker the float64 numbers that it tells the others. */
+  /** For each worker, the float64 numbers that it reports to the others. */
   readonly numbers: SharedArrayBuffer;
 }
 
-/** Numbers that a worker tells the others: its dead features, its columns' part of two variances, did it guess wrong, its gradients' squares. */
+/**
+ * Numbers that a worker reports to the others: its dead features, its columns' part of two variances, whether it
+ * guessed wrong, and the squares of its gradients.
+ */
 const NUMBERS = 5;
 
 /** Bytes of each shared buffer. */
@@ -162,10 +168,10 @@ export function allocateShared(sizes: SharedSizes): Shared {
 
 const ARRIVED = 0;
 const GENERATION = 1;
-/** Looks before a waiting worker goes to sleep: waking takes longer than most waits. */
+/** Spins before a waiting worker sleeps: waking takes longer than most waits. */
 const LOOKS = 2000;
 
-/** One worker's end of what is shared. */
+/** One worker's access to the shared memory. */
 export class Exchange {
   private readonly control: Int32Array;
 
@@ -179,7 +185,7 @@ export class Exchange {
     this.control = new Int32Array(shared.control);
   }
 
-  /** Returns when every worker has come here. */
+  /** Barrier: returns once every worker has arrived. */
   barrier(): void {
     if (this.workers === 1) return;
     const generation = Atomics.load(this.control, GENERATION);
@@ -235,24 +241,24 @@ export class Exchange {
     return new Uint32Array(this.shared.ties, start * 4, last - first);
   }
 
-  /** Counts that `worker` shares, number `slot` of a step. */
+  /** Counts shared by `worker`, number `slot` of a step. */
   tally(worker: number, slot: number): Uint32Array {
     const start = worker * this.shared.sizes.tallies + slot * TALLY;
     return new Uint32Array(this.shared.tallies, start * 4, TALLY);
   }
 
-  /** `worker`'s features of each token. */
+  /** `worker`'s number of features per token. */
   counts(worker: number): Uint32Array {
     const { B } = this.shared.sizes;
     return new Uint32Array(this.shared.counts, worker * B * 4, B);
   }
 
-  /** What `worker` tells the others. */
+  /** Numbers reported by `worker`. */
   numbers(worker: number): Float64Array {
     return new Float64Array(this.shared.numbers, worker * NUMBERS * 8, NUMBERS);
   }
 
-  /** Lists with a limit before this one. */
+  /** Number of limited lists before this one. */
   private limited(list: number): number {
     return this.shared.sizes.limits.slice(0, list).filter((k) => k > 0).length;
   }

@@ -8,7 +8,7 @@ import { type TrainConfig, trainSchema } from '../../src/config/stages/train.js'
 import { Interrupted } from '../../src/errors/refusal.js';
 import { silent, type Table } from '../../src/progress/progress.js';
 import { trainRuns } from '../../src/sweep/train-runs.js';
-import { lookedAtOnce } from '../../src/train/looked-at-once.js';
+import { sampledOnce } from '../../src/train/sampled-once.js';
 import { train } from '../../src/train/train.js';
 import { temporaryDirectory } from '../temporary.js';
 import { tinyActivations } from './tiny-activations.js';
@@ -42,7 +42,7 @@ async function look({ inputs }: Batches, most: number, occasion = 0): Promise<st
 
 test('passes before the first step read each piece once, those of resampling read again, and nothing stays open', async () => {
   const { seen, batches } = counted(4);
-  const looks = lookedAtOnce(batches);
+  const looks = sampledOnce(batches);
   assert.deepEqual(await look(looks, 2), ['0,0', '0,1']);
   assert.deepEqual(await look(looks, 1), ['0,0']);
   assert.deepEqual(await look(looks, 3), ['0,0', '0,1', '0,2']);
@@ -58,7 +58,7 @@ test('passes before the first step read each piece once, those of resampling rea
 });
 
 test('a pass after a failed one fails, too', async () => {
-  const looks = lookedAtOnce(counted(4, 2).batches);
+  const looks = sampledOnce(counted(4, 2).batches);
   assert.equal((await look(looks, 2)).length, 2);
   for (const _ of [1, 2]) await assert.rejects(look(looks, 3), /broken/);
 });
