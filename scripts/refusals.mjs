@@ -7,7 +7,7 @@ writeFileSync(
   'docs/reference/refusals.md',
   `# Refusals
 
-What the program cannot do it refuses in two sentences, the cause and the remedy, with exit code 1 (2 where the command itself is wrong). Each kind of refusal has a code, which stays when its sentence is reworded. With [\`--log json\`](watching.md#for-machines---log-json) it is in the last line on standard error:
+sae-pipe refuses what it cannot do in two sentences, cause and remedy, with exit code 1 (2 for mistakes in the command itself). Each kind of refusal has a code, which remains stable when the message is reworded. With [\`--log json\`](../how-to/watching.md#for-machines---log-json) it is in the last line on standard error:
 
     sae-pipe train … --log json 2>&1 >/dev/null | jq -r 'select(.event == "error") | .code'
 

@@ -443,7 +443,7 @@ export const REFUSALS = {
   'train/too-large': 'the run needs more memory than is available',
   'train/unknown-parameter': '--train names something that is not a parameter',
   'train/useless': 'the SAE is written, but useless (--strict)',
-  'watch/no-directory': 'the directory does not exist',
+  'watch/no-directory': 'the directory to watch does not exist',
   'watch/port-in-use': 'the port is in use',
   'watch/port-refused': 'the port may not be used',
 } as const satisfies Record<`${string}/${string}`, string>;

@@ -211,7 +211,7 @@ test('the tokens of a batch are stored context after context', async () => {
 
 test('a token beyond the vocabulary is refused', async () => {
   const batch = await pack(['ab', 'cd'], 3);
-  await refuses(() => batchTokens(batch, 13), 'corpus/token-outside-vocabulary', 'token 13', 'vocabulary has 13');
+  await refuses(() => batchTokens(batch, 13), 'corpus/token-outside-vocabulary', 'token 13', 'vocabulary has only 13');
 });
 
 test('activations are counted where the token is not BOS, inserted, leading or written out', async () => {
