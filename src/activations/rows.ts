@@ -63,7 +63,7 @@ export const bytesOfRows = (rows: number, d: number, dtype: ActivationDType): nu
   activationBytes(rows, d, dtype) + 12 * rows;
 
 /** Memory for `rows` rows at the beginning of a buffer, of bytesOfRows at least. */
-export function rowsIn(buffer: ArrayBuffer, rows: number, d: number, dtype: ActivationDType): Rows {
+export function rowsIn(buffer: ArrayBufferLike, rows: number, d: number, dtype: ActivationDType): Rows {
   const end = activationBytes(rows, d, dtype);
   return {
     activation: dtype === 'float32' ? new Float32Array(buffer, 0, rows * d) : new Uint16Array(buffer, 0, rows * d),

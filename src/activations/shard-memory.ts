@@ -6,11 +6,15 @@ import { bytesOfRows, type Rows, rowsIn } from './rows.js';
  * shard: taking new memory takes as long as copying the rows into it.
  */
 export class ShardMemory {
-  private readonly spare: ArrayBuffer[] = [];
+  private readonly spare: ArrayBufferLike[] = [];
   private readonly waiting: (() => void)[] = [];
   private free: number;
 
-  constructor(most: number) {
+  /** @param shared by threads? */
+  constructor(
+    most: number,
+    private readonly shared = false,
+  ) {
     this.free = most;
   }
 
@@ -37,12 +41,12 @@ export class ShardMemory {
     const at = this.spare.findIndex(({ byteLength }) => byteLength >= bytes);
     const [fits] = at < 0 ? [] : this.spare.splice(at, 1);
     if (!fits) this.spare.pop();
-    return rowsIn(fits ?? new ArrayBuffer(bytes), count, d, dtype);
+    return rowsIn(fits ?? new (this.shared ? SharedArrayBuffer : ArrayBuffer)(bytes), count, d, dtype);
   }
 
   /** @param shard what `rows` gave, where it is not used any more */
   end(shard?: Rows): void {
-    if (shard) this.spare.push(shard.activation.buffer as ArrayBuffer);
+    if (shard) this.spare.push(shard.activation.buffer);
     const next = this.waiting.shift();
     if (next) next();
     else this.free++;

@@ -1,5 +1,4 @@
 import { parentPort } from 'node:worker_threads';
-import { buffersOf } from './rows.js';
 import { type PressRequest, pressShard } from './shard-press.js';
 
 if (!parentPort) throw new Error('shard-press-worker.js runs in a worker thread');
@@ -7,9 +6,8 @@ const port = parentPort;
 let before: Promise<void> = Promise.resolve();
 
 async function answer({ rows, d, dtype }: PressRequest): Promise<void> {
-  const shard = await pressShard(rows, d, dtype);
-  // The rest is small, and some of it Arrow's.
-  port.postMessage(shard, buffersOf(rows));
+  // The large pieces are in memory that is shared.
+  port.postMessage(await pressShard(rows, d, dtype));
 }
 
 port.on('message', (request: PressRequest) => {

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { Thread } from '../progress/thread.js';
 import type { ActivationDType } from './manifest.js';
-import { type ActivationArray, buffersOf, type Rows, shardChunks } from './rows.js';
+import { type ActivationArray, type Rows, shardChunks } from './rows.js';
 import { ShardMemory } from './shard-memory.js';
 import { ActivationSums, type PlainSums } from './statistics.js';
 import { SumsKernel } from './sums-kernel.js';
@@ -16,11 +16,9 @@ export interface PressedShard {
   readonly sha256: string;
   /** Of the shard's values. */
   readonly sums: PlainSums;
-  /** The shard's memory, which serves again when the pieces are written. */
-  readonly rows: Rows;
 }
 
-/** Makes shards into files. The rows are not to be touched before they come back. */
+/** Makes shards into files. Their pieces may lie in the memory of the rows, which is not to be changed before they are written. */
 export interface ShardPress {
   press(rows: Rows, d: number, dtype: ActivationDType): Promise<PressedShard>;
   /** Memory of shards of all stores; where there is none, shards are asked for one at a time. */
@@ -54,7 +52,7 @@ export async function pressShard(rows: Rows, d: number, dtype: ActivationDType):
     bytes += chunk.byteLength;
   }
   if (sums.rows !== rows.token.length) throw new Error('the rows of a shard are not a piece of its file');
-  return { chunks, bytes, sha256: hash.digest('hex'), sums: sums.plain(), rows };
+  return { chunks, bytes, sha256: hash.digest('hex'), sums: sums.plain() };
 }
 
 /** Is `chunk` the memory of all `values`? */
@@ -81,7 +79,8 @@ export class PressThreads implements ShardPress {
   readonly memory: ShardMemory;
 
   constructor(threads: number) {
-    this.memory = new ShardMemory(threads + SHARDS_BESIDE);
+    // What changes hands counts as memory of its new thread, and V8 collects garbage each time.
+    this.memory = new ShardMemory(threads + SHARDS_BESIDE, true);
     const script = new URL('shard-press-worker.js', import.meta.url);
     const options = { name: "A store's thread", data: undefined, idle: true };
     this.threads = Array.from({ length: threads }, () => new Thread<PressRequest, PressedShard>(script, options));
@@ -91,7 +90,7 @@ export class PressThreads implements ShardPress {
   press(rows: Rows, d: number, dtype: ActivationDType): Promise<PressedShard> {
     const at = this.turn++ % this.threads.length;
     const thread = this.threads[at]!;
-    thread.ask({ rows, d, dtype }, buffersOf(rows));
+    thread.ask({ rows, d, dtype });
     // Replies of a thread come in the order in which it was asked.
     const reply = this.last[at]!.then(() => thread.reply());
     this.last[at] = reply.catch(() => {});

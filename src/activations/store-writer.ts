@@ -93,7 +93,7 @@ export class StoreWriter {
         await after;
         sums?.merge(shard.sums);
         await this.list(file, count, shard, plan);
-        unused = shard.rows;
+        unused = rows;
       } catch (error) {
         failed = true;
         throw error;
@@ -209,7 +209,7 @@ export class Window {
   leftOut = 0;
   private readonly blocks: { first: number; rows: Rows }[] = [];
   /** Memory of the blocks that passes gave. */
-  private memory: ArrayBuffer[] = [];
+  private memory: ArrayBufferLike[] = [];
 
   /**
    * @param index counted in the store
@@ -225,7 +225,7 @@ export class Window {
   /** Adds the rows of one forward pass; `rows` is kept, not copied. */
   add(rows: Rows, norms: Float32Array): void {
     this.addBlock(rows);
-    this.memory.push(rows.activation.buffer as ArrayBuffer);
+    this.memory.push(rows.activation.buffer);
     for (const norm of norms) this.normSum += norm;
   }
 
@@ -241,7 +241,7 @@ export class Window {
    *
    * @returns memory of activations as passes gave them, for others to write into
    */
-  release(): ArrayBuffer[] {
+  release(): ArrayBufferLike[] {
     const { memory } = this;
     this.memory = [];
     this.blocks.length = 0;

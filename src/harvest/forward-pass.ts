@@ -17,14 +17,7 @@ import {
 } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
 import { GraphBuilder, OPSET_OF_BITS } from '../onnx/graph.js';
-import {
-  type Device,
-  type Fetches,
-  float16Tensors,
-  onnxRuntime,
-  openSession,
-  type SessionOptions,
-} from '../onnx/session.js';
+import { type Device, onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { toBfloat16 } from '../safetensors/floats.js';
 
 /** Largest finite float16. */
@@ -48,26 +41,12 @@ export interface ForwardPass {
   /** Does it run in another thread, so that passes can be asked for before the first has come? */
   readonly ahead?: boolean;
   /** Takes memory of a hook's rows that are not needed any more, to write those of later passes into. */
-  reuse?(hook: number, memory: readonly ArrayBuffer[]): void;
+  reuse?(hook: number, memory: readonly ArrayBufferLike[]): void;
   release(): Promise<void>;
 }
 
 /** What of a harvest's settings a pass depends on. */
 export type PassConfig = WithDType<Pick<HarvestConfig, 'device' | 'precision' | 'threads'>>;
-
-/** A pass that runs on this thread. */
-export interface OpenPass extends ForwardPass {
-  /** @param memory for the rows; made where it is not given, and no larger than they are */
-  run(group: readonly Context[], leftOut: LeftOut, limit: number, memory?: RowMemory): Promise<PassResult>;
-}
-
-/** Memory for the rows of a pass. */
-export interface RowMemory {
-  /** Of each hook, if there is some. */
-  readonly given: readonly (ArrayBuffer | undefined)[];
-  /** The share by which memory that is made is larger than the rows. */
-  readonly room: number;
-}
 
 /** Opens the model for harvesting on this thread: while a pass runs, nothing else happens here. */
 export async function openForwardPass(
@@ -75,14 +54,13 @@ export async function openForwardPass(
   hooks: readonly Hook[],
   context: number,
   config: PassConfig,
-): Promise<OpenPass> {
+): Promise<ForwardPass> {
   const placement = choosePrecision(config.precision, config.device, checkpoint);
   const graph = harvestGraph(checkpoint, hooks, context, config.dtype, placement);
   const session = await openSession(graph, config);
   const { Tensor } = await onnxRuntime();
-  const outputTensors = await outputsIn(hooks, outputType(config));
 
-  const run: OpenPass['run'] = async (group, leftOut, limit, memory = { given: [], room: 0 }) => {
+  const run: ForwardPass['run'] = async (group, leftOut, limit) => {
     const { keep, token, contextOf, pos, contexts } = selectRows(group, context, leftOut, limit);
     const count = keep.length;
     // Others' turns alone: there is nothing to compute.
@@ -91,21 +69,26 @@ export async function openForwardPass(
       tokens: new Tensor('int64', batchTokens(contexts, checkpoint.config.vocabulary), [contexts.length, context]),
       rows: new Tensor('int64', BigInt64Array.from(keep, BigInt), [count]),
     };
-    const into = outputTensors(count, memory);
-    const outputs = await session.run(feeds, into.fetches);
+    // Into memory of ONNX Runtime's: what is given for outputs its binding writes, and copies once more.
+    const outputs = await session.run(feeds);
     // Before anything is said of what came out.
     await checkpoint.checkUnchanged();
     const rows: Rows[] = [];
     const norms: Float32Array[] = [];
-    for (const [i, hook] of hooks.entries()) {
+    for (const hook of hooks) {
       const name = outputsOf(hook);
-      const { norm, activation } = into.arrays[i]!;
+      const norm = outputs[name.norm]!.data as Float32Array;
       const wild = norm.findIndex((value) => !Number.isFinite(value));
       if (wild >= 0) {
         const where = placeOf({ context: contextOf, pos }, wild);
         throw await notFinite(hook, where, contexts, checkpoint, placement, config);
       }
-      const found = { activation: stored(activation, config.dtype), token, context: contextOf, pos };
+      const found = {
+        activation: stored(bitsOf(outputs[name.activation]!.data), config.dtype),
+        token,
+        context: contextOf,
+        pos,
+      };
       const largest = (outputs[name.largest]?.data as Float32Array | undefined)?.[0];
       if (largest !== undefined && largest > FLOAT16_MAX) throw overflows(hook, largest, found);
       rows.push(found);
@@ -160,33 +143,11 @@ function outputType({ dtype, device }: Pick<PassConfig, 'dtype' | 'device'>): Ou
   return device === 'webgpu' ? 'float32' : 'uint16';
 }
 
-/** Makes memory for the outputs of a pass of so many rows, which ONNX Runtime then writes into. */
-async function outputsIn(hooks: readonly Hook[], type: OutputType) {
-  const { Tensor } = await onnxRuntime();
-  const halves = await float16Tensors();
-  const tensorOf = (array: ActivationArray, dims: readonly number[]): Tensor => {
-    if (array instanceof Float32Array) return new Tensor('float32', array, dims);
-    return type === 'float16' ? halves(array, dims) : new Tensor('uint16', array, dims);
-  };
-  return (count: number, { given, room }: RowMemory) => {
-    const fetches: Fetches = {};
-    const arrays = hooks.map((hook, i) => {
-      const entries = count * hook.width;
-      const bytes = entries * (type === 'float32' ? 4 : 2);
-      const there = given[i];
-      const buffer =
-        there && there.byteLength >= bytes ? there : new ArrayBuffer(4 * Math.ceil(((1 + room) * bytes) / 4));
-      const activation =
-        type === 'float32' ? new Float32Array(buffer, 0, entries) : new Uint16Array(buffer, 0, entries);
-      const norm = new Float32Array(count);
-      const name = outputsOf(hook);
-      fetches[name.activation] = tensorOf(activation, [count, hook.width]);
-      fetches[name.norm] = new Tensor('float32', norm, [count]);
-      if (type === 'float16') fetches[name.largest] = null;
-      return { activation, norm };
-    });
-    return { fetches, arrays };
-  };
+/** Entries of an output; Node 24 and later have a Float16Array, whose bits are wanted. */
+function bitsOf(data: Tensor['data']): ActivationArray {
+  if (data instanceof Float32Array || data instanceof Uint16Array) return data;
+  const { buffer, byteOffset, length } = data as unknown as Uint16Array;
+  return new Uint16Array(buffer, byteOffset, length);
 }
 
 function stored(rows: ActivationArray, dtype: ActivationDType): ActivationArray {

@@ -1,3 +1,5 @@
+import type { ActivationDType } from '../activations/manifest.js';
+import type { ActivationArray, Rows } from '../activations/rows.js';
 import { PRESS_HERE, PressThreads, type ShardPress } from '../activations/shard-press.js';
 import { type Context, countActivations, type LeftOut } from '../corpus/contexts.js';
 import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
@@ -38,7 +40,7 @@ export function openPress(device: Device): ShardPress {
 }
 
 /** Memory that is made for rows has room for this share more, so that it serves passes of a few rows more. */
-export const ROOM = 1 / 16;
+const ROOM = 1 / 16;
 /** What memory may have, at most, against what its rows need. */
 const MOST_ROOM = 1.25;
 
@@ -48,18 +50,22 @@ export class PassThread implements ForwardPass {
   /** Set when no pass is wanted any more. */
   private readonly over: Int32Array;
   private last: Promise<unknown> = Promise.resolve();
-  /** Of each hook, memory of rows that are not needed any more: to take new memory is as long as to write into it. */
-  private readonly spare: ArrayBuffer[][];
+  /**
+   * Of each hook, memory of rows that are not needed any more: taking new memory takes as long as copying into it. Both
+   * threads share it. What changes hands counts as memory of its new thread, and V8 collects garbage each time.
+   */
+  private readonly spare: SharedArrayBuffer[][];
 
   private constructor(
     private readonly thread: Thread<PassRequest, PassReply>,
     over: SharedArrayBuffer,
     readonly contexts: number,
-    /** Bytes of a row of each hook. */
-    private readonly rowBytes: readonly number[],
+    /** Of each hook. */
+    private readonly widths: readonly number[],
+    private readonly dtype: ActivationDType,
   ) {
     this.over = new Int32Array(over);
-    this.spare = rowBytes.map(() => []);
+    this.spare = widths.map(() => []);
   }
 
   static async open(
@@ -83,8 +89,8 @@ export class PassThread implements ForwardPass {
       thread.ask('close');
       throw refusalFrom(ready);
     }
-    const bytes = hooks.map(({ width }) => width * (dtype === 'float32' ? 4 : 2));
-    const pass = new PassThread(thread, over, (ready as PassReady).contexts, bytes);
+    const widths = hooks.map(({ width }) => width);
+    const pass = new PassThread(thread, over, (ready as PassReady).contexts, widths, dtype);
     try {
       // The thread has opened the files again: they are those that the plan was made of.
       await checkpoint.checkUnchanged();
@@ -97,30 +103,34 @@ export class PassThread implements ForwardPass {
 
   run(group: readonly Context[], leftOut: LeftOut, limit: number): Promise<PassResult> {
     const rows = group.reduce((sum, context) => sum + countActivations(context, leftOut), 0);
-    const memory = this.rowBytes.map((bytes, k) => this.memoryOf(k, bytes * Math.min(limit, rows)));
-    const given = memory.filter((one) => one !== undefined);
-    this.thread.ask({ contexts: group, leftOut, limit, memory }, given);
+    const size = this.dtype === 'float32' ? 4 : 2;
+    const memory = this.widths.map((width, k) => this.memoryOf(k, size * width * Math.min(limit, rows)));
+    this.thread.ask({ contexts: group, leftOut, limit, memory });
     const reply = this.last.then(() => this.thread.reply());
     // Replies come in the order of the requests, whatever becomes of those before.
     this.last = reply.catch(() => {});
     return reply.then((answer) => {
       if (answer.kind === 'refused') throw refusalFrom(answer);
-      const { rows, norms, count, used } = answer as PassRows;
+      const { token, context, pos, norms, count, used } = answer as PassRows;
+      const rows = this.widths.map((width, k) => {
+        return { activation: activationsIn(memory[k]!, count * width, this.dtype), token, context, pos };
+      });
       return { rows, norms, count, contexts: group.slice(0, used) };
     });
   }
 
-  reuse(hook: number, memory: readonly ArrayBuffer[]): void {
-    this.spare[hook]!.push(...memory);
+  reuse(hook: number, memory: readonly ArrayBufferLike[]): void {
+    // Rows of which some were left out lie elsewhere.
+    for (const one of memory) if (one instanceof SharedArrayBuffer) this.spare[hook]!.push(one);
   }
 
-  /** Memory of a hook for so many bytes, and few more; where no piece is right, one is let go of for that which is made. */
-  private memoryOf(hook: number, bytes: number): ArrayBuffer | undefined {
+  /** Memory of a hook for so many bytes, and few more; where no piece is right, a new one takes the place of another. */
+  private memoryOf(hook: number, bytes: number): SharedArrayBuffer {
     const spare = this.spare[hook]!;
     const at = spare.findIndex(({ byteLength }) => byteLength >= bytes && byteLength <= MOST_ROOM * bytes);
-    if (at >= 0) return spare.splice(at, 1)[0];
+    if (at >= 0) return spare.splice(at, 1)[0]!;
     spare.pop();
-    return undefined;
+    return new SharedArrayBuffer(4 * Math.ceil(((1 + ROOM) * bytes) / 4));
   }
 
   async release(): Promise<void> {
@@ -128,6 +138,11 @@ export class PassThread implements ForwardPass {
     this.thread.ask('close');
     await this.thread.ended;
   }
+}
+
+/** The first `length` entries in memory of a pass. */
+export function activationsIn(memory: SharedArrayBuffer, length: number, dtype: ActivationDType): ActivationArray {
+  return dtype === 'float32' ? new Float32Array(memory, 0, length) : new Uint16Array(memory, 0, length);
 }
 
 /** What the thread is started with. */
@@ -147,7 +162,7 @@ export type PassRequest =
       readonly leftOut: LeftOut;
       readonly limit: number;
       /** For the rows of each hook. */
-      readonly memory: readonly (ArrayBuffer | undefined)[];
+      readonly memory: readonly SharedArrayBuffer[];
     }
   /** Ends the thread, after the pass under way. */
   | 'close';
@@ -158,7 +173,8 @@ interface PassReady {
   readonly contexts: number;
 }
 
-interface PassRows extends Omit<PassResult, 'contexts'> {
+/** The activations are in the memory that was given. */
+interface PassRows extends Pick<PassResult, 'norms' | 'count'>, Omit<Rows, 'activation'> {
   readonly kind: 'rows';
   /** How many of the contexts gave rows: the first ones. */
   readonly used: number;

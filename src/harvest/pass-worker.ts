@@ -1,10 +1,9 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { buffersOf } from '../activations/rows.js';
 import { Refusal, refusedReply } from '../errors/refusal.js';
 import { openCheckpoint } from '../lm/checkpoint.js';
 import { findHook } from '../lm/hooks.js';
-import { type OpenPass, openForwardPass } from './forward-pass.js';
-import { type PassReply, type PassRequest, type PassStart, ROOM } from './pass-thread.js';
+import { type ForwardPass, openForwardPass } from './forward-pass.js';
+import { activationsIn, type PassReply, type PassRequest, type PassStart } from './pass-thread.js';
 
 if (!parentPort) throw new Error('pass-worker.js runs in a worker thread');
 const port = parentPort;
@@ -21,7 +20,7 @@ async function attempt(work: Promise<void>): Promise<void> {
   }
 }
 
-let pass: OpenPass | undefined;
+let pass: ForwardPass | undefined;
 
 async function open(): Promise<void> {
   const checkpoint = await openCheckpoint(model);
@@ -37,10 +36,14 @@ async function answer(request: PassRequest): Promise<void> {
     process.exit();
   }
   if (Atomics.load(unwanted, 0) !== 0) return;
-  const { contexts: group, leftOut, limit, memory: given } = request;
-  const { rows, norms, count, contexts } = await pass!.run(group, leftOut, limit, { given, room: ROOM });
-  const memory = new Set([...rows.flatMap(buffersOf), ...norms.map(({ buffer }) => buffer as ArrayBuffer)]);
-  port.postMessage({ kind: 'rows', rows, norms, count, used: contexts.length } satisfies PassReply, [...memory]);
+  const { contexts: group, leftOut, limit, memory } = request;
+  const { rows, norms, count, contexts } = await pass!.run(group, leftOut, limit);
+  for (const [k, { activation }] of rows.entries())
+    activationsIn(memory[k]!, activation.length, config.dtype).set(activation);
+  const { token, context: contextOf, pos } = rows[0]!;
+  const reply = { kind: 'rows', token, context: contextOf, pos, norms, count, used: contexts.length } as const;
+  const buffers = new Set([token, contextOf, pos, ...norms].map(({ buffer }) => buffer as ArrayBuffer));
+  port.postMessage(reply satisfies PassReply, [...buffers]);
 }
 
 let before = attempt(open());
