@@ -79,7 +79,7 @@ export class PressThreads implements ShardPress {
   readonly memory: ShardMemory;
 
   constructor(threads: number) {
-    // What changes hands counts as memory of its new thread, and V8 collects garbage each time.
+    // Shared: transferred memory counts as new memory of its thread, which makes V8 collect garbage.
     this.memory = new ShardMemory(threads + SHARDS_BESIDE, true);
     const script = new URL('shard-press-worker.js', import.meta.url);
     const options = { name: "A store's thread", data: undefined, idle: true };

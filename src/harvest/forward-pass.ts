@@ -69,7 +69,7 @@ export async function openForwardPass(
       tokens: new Tensor('int64', batchTokens(contexts, checkpoint.config.vocabulary), [contexts.length, context]),
       rows: new Tensor('int64', BigInt64Array.from(keep, BigInt), [count]),
     };
-    // Into memory of ONNX Runtime's: what is given for outputs its binding writes, and copies once more.
+    // Without memory for the outputs: the binding would write to it, and copy all of it to new memory nevertheless.
     const outputs = await session.run(feeds);
     // Before anything is said of what came out.
     await checkpoint.checkUnchanged();

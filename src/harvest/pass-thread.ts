@@ -52,7 +52,7 @@ export class PassThread implements ForwardPass {
   private last: Promise<unknown> = Promise.resolve();
   /**
    * Of each hook, memory of rows that are not needed any more: taking new memory takes as long as copying into it. Both
-   * threads share it. What changes hands counts as memory of its new thread, and V8 collects garbage each time.
+   * threads share it: transferred memory counts as new memory of its thread, which makes V8 collect garbage.
    */
   private readonly spare: SharedArrayBuffer[][];
 
