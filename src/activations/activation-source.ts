@@ -7,7 +7,7 @@ import type { ActivationArray, Examples } from './rows.js';
 export interface Batch {
   /** [rows × d_in] */
   readonly x: ActivationArray;
-  /** [rows × d_out], row-aligned with x; x itself where absent. */
+  /** [rows × d_out], row-aligned with x; x itself if absent. */
   readonly y?: ActivationArray;
 }
 
@@ -31,14 +31,14 @@ export interface SourceDescription {
   readonly dIn: number;
   /** Of the input, and of the target. */
   readonly dtype: ActivationDType;
-  /** The input itself where absent. */
+  /** The input itself if absent. */
   readonly target?: Target;
   /** Tokens a context, BOS included. */
   readonly context: number;
   /** Do contexts begin with BOS, at which there are no rows? */
   readonly prependBos: boolean;
   readonly corpus: string;
-  /** Other tokens than BOS at which there are no rows. */
+  /** Tokens other than BOS at which there are no rows. */
   readonly excludedTokens?: readonly number[];
   /** Documents of the corpus that were read; all where it is absent. */
   readonly documents?: Readonly<z.infer<typeof documentsSchema>>;
@@ -50,7 +50,7 @@ export interface SourceDescription {
   readonly normLimit?: NormLimit;
   /** Rows of one pass over the source. */
   readonly rows: number;
-  /** E|x| over those rows; null where it cannot be known before they have passed. */
+  /** E|x| over those rows; null if it cannot be known before they have passed. */
   readonly meanNorm: number | null;
   /** Stands for the rows and their order: sources of equal identity give the same training. */
   readonly identity: string;
@@ -69,7 +69,7 @@ export interface ActivationSource {
   /**
    * Reads what training leaves of a stream, to its end: to its writer a reader that goes away has failed.
    *
-   * @throws Refusal where the text is not the one that `Batches.expectText` was told
+   * @throws Refusal if the text is not the one that `Batches.expectText` was told
    * @throws Interrupted
    */
   passOver?(): Promise<void>;

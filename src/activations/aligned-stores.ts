@@ -8,7 +8,7 @@ const ALIGN = 'Harvest both hooks with one command: `sae-pipe harvest … --hook
  * Two stores of one harvest, read row by row: row i of both is the same position of the same text. What they say of
  * themselves is compared here, the columns of a shard whenever it is read.
  *
- * @throws Refusal where their rows are not the same positions in the same order, or not of the same model
+ * @throws Refusal if their rows are not the same positions in the same order, or not of the same model
  */
 export function alignedStores(input: Store, target: Store): Store {
   const [of, to] = [input, target].map(alignment) as [Alignment, Alignment];
@@ -71,7 +71,7 @@ function alignment({ manifest, shards }: Store) {
   };
 }
 
-/** The first row whose token, context or position differs; −1 where there is none. */
+/** The first row whose token, context or position differs; −1 if there is none. */
 function firstDifference(a: Rows, b: Rows): number {
   const columns = (['token', 'context', 'pos'] as const).map((name) => [a[name], b[name]] as const);
   if (columns.every(([one, other]) => Buffer.compare(bytesOf(one), bytesOf(other)) === 0)) return -1;

@@ -17,7 +17,7 @@ export type ArrayOrigin = Pick<
  * Activations in memory as a source for training. They are not copied: whoever made them leaves them alone meanwhile.
  *
  * @param x float32 [rows × dIn], row by row
- * @throws Refusal where there are no rows, or a value is NaN or infinite
+ * @throws Refusal if there are no rows, or a value is NaN or infinite
  */
 export function arraySource(x: Float32Array, dIn: number, origin: ArrayOrigin): ActivationSource {
   const { place } = origin;

@@ -156,7 +156,7 @@ export class ActivationBatches implements Batches {
     const free = before?.pool.pieces.flatMap(buffersOf) ?? [];
     const pieces = coming ?? this.read(shards, free);
     if (!this.ahead || same(next, shards)) return pieces;
-    // After the shards that are waited for. What fails is told when the pool is asked for.
+    // After the shards that are waited for. A failure is reported when the pool is requested.
     const ahead = pieces.then(() => this.read(next, coming ? free : []));
     ahead.catch(() => {});
     this.coming = { shards: next, pieces: ahead };

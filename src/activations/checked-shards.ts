@@ -6,7 +6,7 @@ import { type ReadShard, readShard, type ShardsOf } from './shard-file.js';
 import type { ListedShard } from './shard-list.js';
 import type { Store } from './store.js';
 
-/** What a thread is asked for: a shard, as readShard reads it. */
+/** What a thread is requested: a shard, as readShard reads it. */
 export interface ShardRequest {
   readonly shard: ListedShard;
   readonly checked: string | undefined;
@@ -17,7 +17,7 @@ export interface ShardRequest {
 /** Its memory changes hands. */
 export type ShardReply = ({ readonly kind: 'shard' } & ReadShard) | RefusedReply;
 
-/** Threads of a store, at most: two keep up with a disk, and the first pass, which hashes, may take more. */
+/** Max threads of a store: two keep up with a disk, and the first pass, which hashes, may take more. */
 const MOST_THREADS = 4;
 /** Bytes of shards that are read sooner than a thread starts. */
 const SMALL = 2 ** 26;
@@ -61,7 +61,7 @@ export class CheckedShards {
    * Loads shard i.
    *
    * @param spare memory that is not needed any more, taken from the list where it fits
-   * @throws Refusal where it is not what was written, or an activation is not finite
+   * @throws Refusal if it is not what was written, or an activation is not finite
    */
   async read(i: number, spare?: ArrayBuffer[]): Promise<Rows> {
     const { rows, stamp } = this.threads.length > 0 ? await this.ask(i, spare) : await this.readHere(i, spare);

@@ -1,4 +1,4 @@
-/** Iterations of QL for one eigenvalue, at most; two or three are usual. */
+/** Max iterations of QL for one eigenvalue; two or three are usual. */
 const MOST_ITERATIONS = 60;
 
 /**
@@ -43,7 +43,7 @@ export function symmetricEigensystem(matrix: Float64Array, n: number): Eigensyst
   };
 }
 
-/** v ← (1 − u uᵀ / h) v; h is 0 where nothing was reflected. */
+/** v ← (1 − u uᵀ / h) v; h is 0 if nothing was reflected. */
 function mirror(v: Float64Array, u: Float64Array, h: number): void {
   if (h === 0) return;
   let dot = 0;
@@ -56,7 +56,7 @@ interface Tridiagonal {
   readonly diagonal: Float64Array;
   /** The entries below it: below[i] between i − 1 and i. */
   readonly below: Float64Array;
-  /** |u|² / 2 of row i's reflection; 0 where there is none. */
+  /** |u|² / 2 of row i's reflection; 0 if there is none. */
   readonly halves: Float64Array;
 }
 

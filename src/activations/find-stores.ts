@@ -23,7 +23,7 @@ export function partNamed(name: string): { index: number; of: number } | undefin
  * in it, or for the only store in it (a harvest's --out holds one for each hook).
  *
  * @returns at least one; a directory in which there is none is returned itself, which its reader explains
- * @throws Refusal where a pattern matches nothing, or a directory holds several stores that are not parts
+ * @throws Refusal if a pattern matches nothing, or a directory holds several stores that are not parts
  */
 export async function findStores(named: string): Promise<string[]> {
   const found: string[] = [];

@@ -1,7 +1,7 @@
 /** Of a row's mean square: a variance below this share is what rounding leaves of entries that are all alike. */
 const ALIKE = 1e-12;
 
-/** 1 over the standard deviation of a row; 0 where its entries are all alike, and LayerNorm leaves nothing of it. */
+/** 1 over the standard deviation of a row; 0 if its entries are all alike, and LayerNorm leaves nothing of it. */
 export function inverseDeviation(mean: number, variance: number): number {
   return variance > ALIKE * (mean * mean + variance) ? 1 / Math.sqrt(variance) : 0;
 }

@@ -31,7 +31,7 @@ const journalFile = z.string().regex(/^journal-[0-9a-f]{16}\.log$/);
 const statisticsFile = z.string().regex(/^[\w-]+\.safetensors$/);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
-/** Parts of a harvest, at most: as many as --shard takes. */
+/** Max parts of a harvest: as many as --shard takes. */
 const MOST_PARTS = 999_999;
 
 /** `bytes` is the size of the file; older stores do not have it. */
@@ -75,22 +75,22 @@ export const manifestSchema = z.object({
   hook: z.string(),
   d_in: count.positive(),
   dtype: z.enum(activationDTypes),
-  /** In which the model's matrices were multiplied; float32 where it is not said. */
+  /** Data type of the model's matrix products; float32 by default. */
   precision: z.enum(precisions).exclude(['auto']).optional(),
   /** Tokens a context, BOS included: an SAE that says less than 2 could not be opened again. */
   context: count.min(2),
   /** −1 where the model has none. */
   bos_token_id: z.number().int().min(-1),
-  /** Do documents and contexts begin with BOS? They do where it is not said. */
+  /** Do documents and contexts begin with BOS? They do by default. */
   prepend_bos: z.boolean().default(true),
-  /** Other tokens than BOS at which there are no rows; none where it is not said. */
+  /** Tokens other than BOS at which there are no rows; none if not given. */
   exclude_special_tokens: z.array(count).optional(),
-  /** Positions with a norm above the first times the second have no row; none is left out where it is not said. */
+  /** Positions with a norm above the first times the second have no row; none is left out if not given. */
   max_activation_norm_multiple: z.number().min(1).optional(),
   median_activation_norm: z.number().positive().optional(),
   corpus: z.string(),
   text_field: z.string(),
-  /** Of .txt and JSON Lines; utf-8 where it is not said. */
+  /** Encoding of .txt and JSON Lines; utf-8 by default. */
   encoding: z.enum(encodings).optional(),
   documents: documentsSchema.optional(),
   /** How conversations were read, where it was those; their roles that are left out have no rows. */
@@ -147,7 +147,7 @@ export const manifestSchema = z.object({
     .nullable(),
   /** Sums over all rows (statistics.ts), written with every window; absent in older stores. */
   statistics: statisticsEntry.optional(),
-  /** The command that continues the harvest, while it is not complete; absent where its text was a pipe. */
+  /** The command that resumes the harvest while it is incomplete; absent if its text was a pipe. */
   command: givenCommand.optional(),
   /** While the harvest is not complete: the file of what was added since this was written (growing-manifest.ts). */
   journal: journalFile.optional(),
@@ -202,7 +202,7 @@ export interface NormLimit {
   readonly median: number;
 }
 
-/** What a store's or a stream's rows keep within, by their norms; undefined where none was left out. */
+/** What a store's or a stream's rows keep within, by their norms; undefined if none was left out. */
 export function normLimitIn({
   max_activation_norm_multiple: multiple,
   median_activation_norm: median,

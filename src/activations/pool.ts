@@ -23,7 +23,7 @@ export class Pool {
   private readonly pieceOf: Uint32Array;
   private readonly firstOf: number[] = [];
 
-  /** @param order [size] rows counted through all pieces; as they lie where it is not given */
+  /** @param order [size] rows counted through all pieces; in stored order if not given */
   constructor(
     readonly pieces: readonly Examples[],
     private readonly order?: Uint32Array,
@@ -198,7 +198,7 @@ export class PoolBatches implements Batches {
     this.pool = undefined;
   }
 
-  /** Puts a pool in the place of this one; false where there is none. */
+  /** Replaces this pool with another; false if there is none. */
   private put(next: Filled | null): boolean {
     this.drop();
     if (next === null) return false;

@@ -51,7 +51,7 @@ const headerSchema = manifestSchema
     version: z.literal(STREAM_VERSION),
     /** Rows that come. */
     rows: z.number().int().positive(),
-    /** Rows of a record batch, at most. */
+    /** Max rows of a record batch. */
     rows_per_batch: z.number().int().positive(),
   });
 
@@ -250,7 +250,7 @@ function failedToRead(place: string, cause: unknown): never {
   );
 }
 
-/** Schema, and record batch where there is one, of bytes that begin with a schema; undefined where they are not that. */
+/** Schema, and record batch if there is one, of bytes that begin with a schema; undefined if they are not that. */
 function decodeMessage(bytes: IpcMessage): { schema: Schema; batch?: RecordBatch } | undefined {
   try {
     const reader = RecordBatchReader.from(bytes).open();
@@ -277,12 +277,12 @@ class Unsent extends AsyncByteQueue {
 }
 
 /**
- * Writes rows as an Arrow IPC stream. A piece is asked for when the one before has left: no more than one is ever held
+ * Writes rows as an Arrow IPC stream. A piece is requested when the one before has left: no more than one is ever held
  * here, however slow the reader. `out` is left open after a complete stream, and destroyed after any other.
  *
  * @param place what is written to, for messages
  * @throws Refusal when the reader goes away
- * @throws Interrupted when a stop is asked for while the reader takes nothing, or ends the reader
+ * @throws Interrupted when a stop is requested while the reader takes nothing, or ends the reader
  */
 export async function writeStream(
   out: Writable,

@@ -38,7 +38,7 @@ export class SecondMoments {
     return new SecondMoments(await openSession(momentsGraph(centre.length), { threads }), centre);
   }
 
-  /** Rows of a chunk, at most. */
+  /** Max rows of a chunk. */
   get chunkRows(): number {
     return Math.max(1, Math.floor(CHUNK / this.centre.length));
   }
@@ -69,7 +69,7 @@ export class SecondMoments {
   /**
    * Of all rows, or of those that were not given to `without`.
    *
-   * @returns undefined where there is none
+   * @returns undefined if there is none
    */
   covariance(without?: SecondMoments): Covariance | undefined {
     const d = this.centre.length;

@@ -7,13 +7,13 @@ import { decodeShard, notFiniteRow, type Rows } from './rows.js';
 import type { ListedShard } from './shard-list.js';
 
 export const AGAIN = 'Harvest the store again.';
-/** Bytes of a shard whose size no manifest gives, at most: a buffer of Node's hashing. */
+/** Max bytes of a shard whose size no manifest gives: a buffer of Node's hashing. */
 const MOST_BYTES = 2 ** 31 - 1;
 
 /** A shard in memory, and what tells whether its file was touched since. */
 export interface ReadShard {
   readonly rows: Rows;
-  /** undefined where the file changed while it was read. */
+  /** undefined if the file changed while it was read. */
   readonly stamp: string | undefined;
 }
 
@@ -35,7 +35,7 @@ interface Reading {
 /**
  * Loads a shard of a store: its hash is checked against the manifest, and every activation is finite.
  *
- * @throws Refusal where it is not what was written, or an activation is not finite
+ * @throws Refusal if it is not what was written, or an activation is not finite
  */
 export async function readShard(
   { directory, d_in, dtype }: ShardsOf,

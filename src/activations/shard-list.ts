@@ -7,7 +7,7 @@ export type ListedShard = Manifest['shards'][number];
 export interface ShardSizes {
   readonly length: number;
   rowsOf(i: number): number;
-  /** Undefined where no manifest gives it. */
+  /** Undefined if no manifest gives it. */
   bytesOf(i: number): number | undefined;
 }
 
@@ -26,7 +26,7 @@ export class ShardList implements ShardSizes, Iterable<ListedShard> {
   private readonly names: Buffer;
   private readonly ends: Uint32Array;
   private readonly rows: Float64Array;
-  /** 0 where it is not known. */
+  /** 0 if unknown. */
   private readonly bytes: Float64Array;
   private readonly windows: Float64Array;
   private readonly hashes: Buffer;

@@ -21,7 +21,7 @@ export class ShardMemory {
   /**
    * Waits until another shard may be cut, and cuts it, into memory of `rows`. It counts until `end` is called.
    *
-   * @param cut returns undefined where there are no more
+   * @param cut returns undefined if there are no more
    */
   async inTurn(cut: () => Rows | undefined): Promise<Rows | undefined> {
     if (this.free > 0) this.free--;

@@ -21,7 +21,7 @@ export interface PressedShard {
 /** Makes shards into files. Their pieces may lie in the memory of the rows, which is not to be changed before they are written. */
 export interface ShardPress {
   press(rows: Rows, d: number, dtype: ActivationDType): Promise<PressedShard>;
-  /** Memory of shards of all stores; where there is none, shards are asked for one at a time. */
+  /** Memory of shards of all stores; if there is none, shards are asked for one at a time. */
   readonly memory?: ShardMemory;
   close(): Promise<void>;
 }
@@ -60,7 +60,7 @@ function isAll({ buffer, byteOffset, byteLength }: ActivationArray, chunk: Uint8
   return chunk.buffer === buffer && chunk.byteOffset === byteOffset && chunk.byteLength === byteLength;
 }
 
-/** What a thread is asked for. */
+/** What a thread is requested. */
 export interface PressRequest {
   readonly rows: Rows;
   readonly d: number;
@@ -73,7 +73,7 @@ export const SHARDS_BESIDE = 2;
 /** In threads, which take turns. */
 export class PressThreads implements ShardPress {
   private readonly threads: Thread<PressRequest, PressedShard>[];
-  /** Of each thread, the reply that was asked for last. */
+  /** For each thread, the reply that was requested last. */
   private readonly last: Promise<unknown>[];
   private turn = 0;
   readonly memory: ShardMemory;

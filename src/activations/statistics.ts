@@ -14,7 +14,7 @@ const PER_OCTAVE = 64;
 /** Rows that are added at a time. */
 const TOGETHER = 4;
 
-/** Bytes of a file of statistics, at most: 16 per dimension, and 16 per bin of norms. */
+/** Max bytes of a file of statistics: 16 per dimension, and 16 per bin of norms. */
 const MOST_BYTES = 2 ** 28;
 
 /** The numbers of ActivationSums. */
@@ -224,7 +224,7 @@ interface SummedStore {
  * What a harvest kept of the rows of a store; undefined of stores that were made before it did, or whose sums are of
  * other rows than they have now.
  *
- * @throws Refusal where the file is missing, or is not what was written
+ * @throws Refusal if the file is missing, or is not what was written
  */
 export async function readStatistics(
   directory: string,
@@ -261,7 +261,7 @@ export async function readStatistics(
 }
 
 /**
- * The same of a store, or of all parts of one, added up.
+ * The same for a store, or of all parts of one, added up.
  *
  * @throws Refusal as readStatistics
  */

@@ -7,7 +7,7 @@ import { Refusal } from '../errors/refusal.js';
 import type { Manifest } from './manifest.js';
 import type { Store } from './store.js';
 
-/** Bytes of the contexts of a window, at most. */
+/** Max bytes of the contexts of a window. */
 const MOST_BYTES = 2 ** 31 - 1;
 
 /** One context as a store keeps it. */
@@ -21,7 +21,7 @@ export interface StoredContext {
 /**
  * Contexts of a store, by their numbers.
  *
- * @throws Refusal where a file of contexts is not what was written
+ * @throws Refusal if a file of contexts is not what was written
  */
 export async function readContexts(
   { directory, manifest }: Pick<Store, 'directory' | 'manifest'>,
@@ -43,7 +43,7 @@ export async function readContexts(
 /**
  * All contexts of the windows that are done, in their order.
  *
- * @throws Refusal where a file of contexts is not what was written
+ * @throws Refusal if a file of contexts is not what was written
  */
 export async function* allContexts(
   directory: string,

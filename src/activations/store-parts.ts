@@ -197,7 +197,7 @@ function twice(part: Part, one: StorePart, other: StorePart): Refusal {
   );
 }
 
-/** Parts that are named in a message, at most. */
+/** Max parts that are named in a message. */
 const NAMED = 8;
 
 function missingParts(found: readonly { of: Part; store: StorePart }[], missing: number[], count: number): Refusal {

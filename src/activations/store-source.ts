@@ -12,11 +12,11 @@ import { openStore, type Store } from './store.js';
 interface StoreReading {
   /** As `openStore` takes it. */
   readonly activations: string;
-  /** That of the store with the targets; its own rows are their targets where absent. */
+  /** That of the store with the targets; its own rows are their targets if absent. */
   readonly target?: string;
-  /** Rows mixed in memory, at most. */
+  /** Max rows mixed in memory. */
   readonly poolRows?: number;
-  /** That read each store; as many as its size asks for where absent. */
+  /** That read each store; as many as its size requires if absent. */
   readonly threads?: number;
 }
 

@@ -126,7 +126,7 @@ export class StoreWriter {
     await this.growing.add({ shard: { file, rows, bytes, sha256, window: plan.window }, pending: plan });
   }
 
-  /** Sums of the windows that are done; undefined where a version of before kept none, or they are lost: then none are kept. */
+  /** Sums of the windows that are done; undefined if an earlier version kept none, or they are lost: then none are kept. */
   private async sumsBefore(): Promise<ActivationSums | undefined> {
     if (this.windowsDone === 0) return new ActivationSums(this.manifest.d_in);
     return readStatistics(this.directory, this.manifest).catch((error: unknown) => {
@@ -178,7 +178,7 @@ export class StoreWriter {
     await this.growing.rewrite();
   }
 
-  /** Rows of the interrupted window as they were; null where they are not on disk whole: then it is done again. */
+  /** Rows of the interrupted window as they were; null if they are not on disk whole: then it is recomputed. */
   async readPartial(): Promise<Rows[] | null> {
     const { partial, d_in, dtype } = this.manifest;
     const pieces: Rows[] = [];

@@ -22,7 +22,7 @@ export interface Store extends StorePlace {
   readonly shards: ShardList;
   /** Where its files are: the store itself, or the parts that `manifest` joins. */
   readonly parts: readonly StorePlace[];
-  /** The store whose rows are the targets of these, where there is one. */
+  /** The store whose rows are the targets of these, if there is one. */
   readonly target?: Pick<Store, 'directory' | 'manifest' | 'shards'>;
   /**
    * Loads shard i; its hash is checked against the manifest, and every activation is finite.
@@ -78,7 +78,7 @@ function withoutShards({ directory, manifest: { shards: _, ...manifest } }: Stor
 /**
  * What a store, or all parts of one, say of themselves; none of their rows is looked for.
  *
- * @throws Refusal where there is no store, or the parts are not all of one
+ * @throws Refusal if there is no store, or the parts are not all of one
  */
 export async function findStore(named: string): Promise<StorePart & { readonly parts: readonly StorePart[] }> {
   const parts: StorePart[] = [];
@@ -117,7 +117,7 @@ async function checkShardFile(
       'activations/shard-size',
     );
   }
-  // What is asked for by the rows must not be allocated for rows that are nowhere.
+  // What is requested by the rows must not be allocated for rows that are nowhere.
   const least = rows * rowBytes(manifest);
   if (found.size < least)
     throw new Refusal(

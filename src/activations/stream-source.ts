@@ -13,7 +13,7 @@ import { type Rows, RowsHash } from './rows.js';
 interface StreamOptions {
   /** What is read, for messages. */
   readonly place: string;
-  /** Rows mixed in memory, at most; no more than fit POOL_BYTES. */
+  /** Max rows mixed in memory; no more than fit POOL_BYTES. */
   readonly poolRows?: number;
   /** Looked at while waiting for rows. */
   readonly stop?: StopRequest;
@@ -115,7 +115,7 @@ class StreamSupply implements PoolSupply {
   async next(): Promise<Filled | null> {
     const pool = await (this.filling ?? this.fill());
     this.filling = this.fill();
-    // A failure is told when the pool is asked for.
+    // A failure is reported when the pool is requested.
     this.filling.catch(() => {});
     return pool;
   }

@@ -21,7 +21,7 @@ export interface HarvestStanding {
   readonly rows: number;
   /** Whole groups of contexts in the window under way; the next group is what is left of the one begun. */
   readonly groups: number;
-  /** Where the windows lie in the text; from its beginning, each after the last, where absent. */
+  /** Where the windows lie in the text; from its beginning, each after the last, if absent. */
   readonly course?: Course;
 }
 
@@ -32,7 +32,7 @@ export function atWindow(index: number, rows: number, manifests: readonly Manife
   return { index, windows, rows, groups: 0 };
 }
 
-/** A window of every hook, and why it ends: it is full, a stop was asked for, or there is no more text. */
+/** A window of every hook, and why it ends: it is full, a stop was requested, or there is no more text. */
 export interface Assembled {
   readonly windows: readonly Window[];
   /** Rows of a hook so far. */
@@ -42,7 +42,7 @@ export interface Assembled {
 
 /**
  * Runs the model over groups of contexts and gives window after window until `rows_wanted` rows are there; only the
- * last can be other than full. A window is to be used before the next is asked for; a pass that runs in another thread
+ * last can be other than full. A window must be used before the next is requested; a pass that runs in another thread
  * makes the next one meanwhile. A stop is heard after each forward pass, also in the midst of a group.
  */
 export async function* assembleWindows(
@@ -91,7 +91,7 @@ export async function* assembleWindows(
     }
   } finally {
     asking.over = true;
-    // What was asked for ahead ends by itself; nobody waits for it.
+    // Requests made ahead end by themselves; nothing waits for them.
     passes.return(undefined).catch(() => {});
   }
 }
@@ -104,12 +104,12 @@ function addPass(windows: readonly Window[], { contexts, rows, norms }: PassResu
   }
 }
 
-/** A forward pass that was asked for. */
+/** A forward pass that was requested. */
 interface AskedPass {
   readonly result: Promise<PassResult>;
   /** Does a group end with it? */
   readonly ends: boolean;
-  /** Rows that are wanted in all, as far as was known when it was asked for. */
+  /** Rows that are wanted in all, as far as was known when it was requested. */
   readonly wanted: number;
 }
 

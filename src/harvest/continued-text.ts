@@ -14,7 +14,7 @@ import { throwIfStopped } from '../progress/stop.js';
  * @param manifests of all stores that are written together
  * @param behind number of that store among them
  * @param stopped what a stop comes to
- * @returns undefined where the store does not tell, its contexts are not whole, or another store has other ones: then the
+ * @returns undefined if the store does not say, its contexts are incomplete, or another store has different ones: then the
  *   text is read again
  */
 export async function continuedText(

@@ -46,7 +46,7 @@ export class Course {
     return this.manifest.part !== undefined;
   }
 
-  /** What is known of the whole text at its end; undefined where the harvest is not divided. */
+  /** What is known of the whole text at its end; undefined if the harvest is not divided. */
   get whole(): WholeText | undefined {
     return this.manifest.part && this.chain.whole();
   }
@@ -73,7 +73,7 @@ export class Course {
 
   /**
    * The groups of this part's windows, from where it stands to the end of the rows or the text. Those of other parts are
-   * passed over when a group behind them is asked for, which may be before the windows in front of them are written.
+   * passed over when a group behind them is requested, which may be before the windows in front of them are written.
    *
    * @param groups of contexts from there
    */
@@ -131,7 +131,7 @@ export class Course {
    * Is a window that an earlier start has finished one that --tokens makes?
    *
    * @param own rows of this part before it
-   * @throws Refusal where the harvest was begun with another number, whose end fell within it or before
+   * @throws Refusal if the harvest was begun with another number, whose end fell within it or before
    */
   checkMade({ contexts, rows }: Pick<Manifest['contexts'][number], 'contexts' | 'rows'>, own: number): void {
     const { part, batch, window_batches: perWindow } = this.manifest;
@@ -142,7 +142,7 @@ export class Course {
     this.checkRows(Number.POSITIVE_INFINITY);
   }
 
-  /** @throws Refusal where this part has more rows than --tokens leaves it */
+  /** @throws Refusal if this part has more rows than --tokens leaves it */
   checkRows(own: number): void {
     const { part, rows_wanted: wanted } = this.manifest;
     if (!part || own <= this.wanted) return;

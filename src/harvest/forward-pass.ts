@@ -231,10 +231,10 @@ export function harvestGraph(
   return g.encode();
 }
 
-/** Entries of a value, at most: ONNX Runtime's CUDA kernels of activation functions count in 32 bits. */
+/** Max entries of a value: ONNX Runtime's CUDA kernels of activation functions count in 32 bits. */
 const MOST_ENTRIES = 2 ** 31 - 1;
 
-/** Contexts of one forward pass to the deepest of the hooks, at most. */
+/** Max contexts of one forward pass to the deepest of the hooks. */
 export function harvestContexts(
   config: ModelConfig,
   hooks: readonly Hook[],

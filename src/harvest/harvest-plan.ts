@@ -97,9 +97,9 @@ export async function planHarvest(
   }
 }
 
-/** Memory for the windows of all hooks together, at most; a window of a million rows of 2048 float16 takes it all. */
+/** Max memory for the windows of all hooks together; a window of a million rows of 2048 float16 takes it all. */
 const WINDOW_BYTES = 4 * 2 ** 30;
-/** Bytes of a shard, at most: a file is one buffer, and Node's hashing takes less than 2 GiB. */
+/** Max bytes of a shard: a file is one buffer, and Node's hashing takes less than 2 GiB. */
 const SHARD_BYTES = 2 ** 30;
 /**
  * Groups of --batch contexts a window: about --window-rows rows, and no more than the windows of all hooks together
@@ -127,7 +127,7 @@ export function batchesPerWindow(
   return Math.max(1, Math.round(Math.min(config.windowRows, fit) / (config.batch * contextRows)));
 }
 
-/** Special tokens that are left out where that is asked for: a prepended BOS always is. */
+/** Special tokens that are left out where that is requested: a prepended BOS always is. */
 function specialTokens({ special, bosTokenId, prependBos }: TokenizerFacts): number[] {
   return [...special.keys()].filter((id) => !prependBos || id !== bosTokenId).sort((a, b) => a - b);
 }
@@ -195,7 +195,7 @@ function newManifest(
   };
 }
 
-/** Files that a manifest lists by name, at most: it is written anew with every shard. */
+/** Max files that a manifest lists by name: it is written anew with every shard. */
 const FILES_LISTED = 1000;
 
 function filesListed(files: readonly CorpusFile[]): Manifest['corpus_files'] {
@@ -216,7 +216,7 @@ const ours = (name: string) =>
   isJournal(name) ||
   /^(shard|contexts|partial)-\d+\.arrow$|^statistics-\d+\.safetensors$/.test(name);
 
-/** The element type that was asked for; where none was, that of stores which are to be resumed. */
+/** The element type that was requested; where none was, that of stores which are to be resumed. */
 export async function dtypeOfStores(
   directories: readonly string[],
   { dtype, resume }: Pick<HarvestConfig, 'dtype' | 'resume'>,
@@ -257,7 +257,7 @@ const FIXED = [
 ] as const;
 
 /**
- * The manifest of the store in `directory`, or null where there is none; changes nothing. What it lists is checked by
+ * The manifest of the store in `directory`, or null if there is none; changes nothing. What it lists is checked by
  * size, its contents are checked when they are read.
  */
 export async function resumable(directory: string, fresh: Manifest): Promise<Manifest | null> {
@@ -309,7 +309,7 @@ function checkSamePart(
 /**
  * A corpus that ended early may be finished at what it had; rows that are there are not taken away.
  *
- * @throws Refusal where so many rows are not to be had by resuming
+ * @throws Refusal if that many rows cannot be reached by resuming
  */
 function checkMoreRows(directory: string, found: Manifest, wanted: number): void {
   const kept = found.part && found.complete ? found.rows_wanted : found.rows + (found.partial?.rows ?? 0);

@@ -309,7 +309,7 @@ function recordedOf({ contexts, pending, partial }: Manifest, index: number): Re
  * @param text from the beginning of window `passed` on
  * @param course goes along, past the windows of other parts
  * @returns contexts from the beginning of window `done` on
- * @throws Refusal where the text is another one; nothing has been changed by then
+ * @throws Refusal if the text is a different one; nothing has changed by then
  */
 async function readRecorded(
   manifests: readonly Manifest[],
@@ -339,7 +339,7 @@ async function readRecorded(
   return joined(window, contexts);
 }
 
-/** @throws Refusal where a store has finished window `index` with other contexts than these */
+/** @throws Refusal if a store has finished window `index` with other contexts than these */
 function checkFinished(
   { contexts: finished }: Manifest,
   index: number,

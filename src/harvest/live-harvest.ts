@@ -17,7 +17,7 @@ type Send = (reply: LiveReply, transfer?: ArrayBuffer[]) => void;
 const never = { signal: undefined } as const;
 
 /**
- * The harvest of a running model. It makes one window ahead of what is asked for, then waits: with the window that was
+ * The harvest of a running model. It computes one window ahead of what is requested, then waits: with the window that was
  * handed over before, two are in memory.
  */
 export class LiveHarvest {
@@ -79,7 +79,7 @@ export class LiveHarvest {
 
   private goAhead(): void {
     this.ahead = this.windows!.next();
-    // What fails is told when the window is asked for.
+    // A failure is reported when the window is requested.
     this.ahead.catch(() => {});
   }
 

@@ -18,7 +18,7 @@ import { NOTHING_BEGUN, unlessStopped } from '../progress/stop.js';
 import { Thread } from '../progress/thread.js';
 
 /**
- * A harvest of one hook, and of another for targets where there is one: --tokens rows, in windows of about --window-rows.
+ * A harvest of one hook, and of another for targets if there is one: --tokens rows, in windows of about --window-rows.
  * The corpus is read again when it ends.
  */
 export type LiveConfig = Omit<
@@ -99,7 +99,7 @@ export async function openLiveSource(
 
 function describeLive({ header, target }: LiveReady, corpus: string, files: readonly CorpusFile[]): SourceDescription {
   const hooks = target ? `${header.hook} and ${target.hook}` : header.hook;
-  // The order's seed is told when rows are asked for.
+  // The order's seed is reported when rows are asked for.
   const { seed: _, ...rest } = header;
   const said = { ...rest, ...(target && { target }), corpus: outline(files) };
   return {

@@ -11,7 +11,7 @@ import { partOf } from './part.js';
 /** Positions whose median norm is taken, the first of the text. */
 const MEDIAN_ROWS = 16_384;
 
-/** @throws UsageRefusal where rows of several hooks, or of several parts, would have to be left out together */
+/** @throws UsageRefusal if rows of several hooks, or of several parts, would have to be left out together */
 export function checkNormLimit(
   { maxActivationNormMultiple: multiple, shard }: Pick<HarvestConfig, 'maxActivationNormMultiple' | 'shard'>,
   hooks: readonly Hook[],
@@ -36,7 +36,7 @@ export function checkNormLimit(
  * What a harvest's manifest says of positions that are left out: as it was begun, or by a look at the first of the text.
  *
  * @param contexts of the text from its beginning; closed at the end
- * @throws Refusal where the median is 0
+ * @throws Refusal if the median is 0
  */
 export async function withMedian(
   manifest: Manifest,

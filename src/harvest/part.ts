@@ -17,8 +17,8 @@ export interface HarvestPart {
 /**
  * What --shard says: i/n; auto/n, where the number of the task of an array is i; or auto, where Slurm tells n, too.
  *
- * @returns undefined where the harvest is not divided, which 0/1 says as well
- * @throws UsageRefusal where there is no such part, or no scheduler tells it
+ * @returns undefined if the harvest is not divided, as with 0/1
+ * @throws UsageRefusal if there is no such part, or no scheduler provides it
  */
 export function partOf(
   shard: string | undefined,
@@ -84,7 +84,7 @@ export async function checkNeighbours(out: string, hook: string, part: HarvestPa
 /**
  * Can every part have a window?
  *
- * @throws UsageRefusal where there may be fewer windows than parts
+ * @throws UsageRefusal if there may be fewer windows than parts
  */
 export function checkEnoughWindows(manifest: PartShape): void {
   const { part, rows_wanted: wanted, batch, context, prepend_bos } = manifest;

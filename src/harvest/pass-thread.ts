@@ -27,7 +27,7 @@ export function openHarvestPass(
 /** Is the model run ahead of what is written? Then a window is made while the one before it is written. */
 export const runsAhead = (device: Device): boolean => device.startsWith('cuda');
 
-/** Threads that make shards into files, at most: their hashes take as long as a GPU's pass. */
+/** Max threads that make shards into files: their hashes take as long as a GPU's pass. */
 const PRESSES = 3;
 
 /** Threads that make shards into files next to a model on a device. */
@@ -152,7 +152,7 @@ export interface PassStart {
   readonly hooks: readonly string[];
   readonly context: number;
   readonly config: PassConfig;
-  /** An int32: where it is not 0, passes that were asked for are left out. */
+  /** An int32: where it is not 0, passes that were requested are skipped. */
   readonly over: SharedArrayBuffer;
 }
 
@@ -169,7 +169,7 @@ export type PassRequest =
 
 interface PassReady {
   readonly kind: 'ready';
-  /** Contexts of a pass, at most. */
+  /** Max contexts of a pass. */
   readonly contexts: number;
 }
 

@@ -27,7 +27,7 @@ export interface FoundWork {
 /** Commands whose lock alone tells what a directory is: they have written nothing yet. */
 const COMMANDS: readonly string[] = ['harvest', 'train', 'sweep', 'eval', 'features'] satisfies WorkKind[];
 
-/** What a directory with these names in it is; undefined where it is not a piece of work. */
+/** What a directory with these names in it is; undefined if it is not a piece of work. */
 export async function recognise(
   directory: string,
   names: ReadonlySet<string>,

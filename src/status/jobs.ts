@@ -78,7 +78,7 @@ function endOfOut(out: string, task: string | undefined, directory: string): num
   return ends.find((end) => end === directory.length || directory[end] === '/');
 }
 
-/** Bytes of a script, at most. */
+/** Max bytes of a script. */
 const LARGEST_SCRIPT = 2 ** 16;
 
 /** Does a script begin anew each time that it is submitted, instead of continuing? It was made of a command with --overwrite. */

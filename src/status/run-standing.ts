@@ -19,7 +19,7 @@ export interface RunStanding {
   readonly steps: number | undefined;
   /** Activations a second over the last lines; undefined without lines. */
   readonly rate: number | undefined;
-  /** Seconds; undefined where it cannot be told. */
+  /** Seconds; undefined if unknown. */
   readonly left: number | undefined;
   /** Seconds since metrics.jsonl was written. */
   readonly silence: number;

@@ -2,7 +2,7 @@ import type { Dirent } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Most directories that are looked into: someone may mean a whole home directory. */
+/** Max directories that are looked into: someone may mean a whole home directory. */
 export const MOST_DIRECTORIES = 5000;
 
 /** What a search does after a directory. */
@@ -13,7 +13,7 @@ export type Next = 'below' | 'skip' | 'stop';
  * not be read are passed over.
  *
  * @param visit says whether to look below the directory too, or to end the search
- * @returns false where there was more than was looked into
+ * @returns false if there was more than was examined
  */
 export async function search(
   root: string,

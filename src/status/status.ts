@@ -25,7 +25,7 @@ export interface Status {
  * changed, and no weights and no rows are read.
  *
  * @param now milliseconds since 1970
- * @throws Refusal where one is not a directory
+ * @throws Refusal if one is not a directory
  */
 export async function statusOf(directories: readonly string[], now = Date.now()): Promise<Status> {
   const owners = new Owners();
@@ -52,7 +52,7 @@ export async function statusOf(directories: readonly string[], now = Date.now())
   const ids = [...scripts.values()].flatMap(({ logs }) => [...logs.keys()].map((id) => id.split('_')[0]!));
   const listed = scripts.size === 0 ? [] : await listJobs([...new Set(ids)]);
   const known = (await Promise.all([...scripts.values()].map((script) => jobsOf(script, listed)))).flat();
-  // Of a script above, other tasks are about what was not asked for.
+  // Of a script above, other tasks are about what was not requested.
   const jobs = known.filter((job) => inside.has(job.script) || roots.some((root) => writesTo(job, root)));
   const states = await standings([...found.values()], now);
   const work = await Promise.all(states.map((one) => withJobs(one, jobs, [...scripts.values()])));

@@ -16,7 +16,7 @@ export const DIVIDED_STAGES = ['harvest', 'train'] as const;
 /** Number of tasks that share a stage; one job does all of it where it is absent. */
 export type TasksOfStages = { readonly [stage in (typeof DIVIDED_STAGES)[number]]?: number };
 
-/** A sweep as it was asked for. */
+/** A sweep as it was requested. */
 interface AskedSweep {
   readonly config: SweepConfig;
   /** Its configuration file. */
@@ -35,7 +35,7 @@ export function sweepOf(file: string): AskedSweep {
  * another works. Each is the sweep's own command, which keeps what is there and stops after its stage; the last one ends
  * in the bytes of a sweep in one go.
  *
- * @throws UsageRefusal where the sections of its file do not fit
+ * @throws UsageRefusal if the sections of its file do not fit
  */
 export function chainOf({ config, file, words }: AskedSweep, tasksOf: TasksOfStages = {}): Work[] {
   const { out, activations, until } = config;

@@ -14,7 +14,7 @@ const call = promisify(execFile);
  *
  * @param after a job that must have ended well before this one begins
  * @returns the job's number
- * @throws Refusal where there is no sbatch, or it refuses
+ * @throws Refusal if there is no sbatch, or it refuses
  */
 export async function sbatch(script: string, after?: string): Promise<string> {
   const dependency = after === undefined ? [] : [`--dependency=afterok:${after}`, '--kill-on-invalid-dep=yes'];

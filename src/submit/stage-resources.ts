@@ -6,7 +6,7 @@ import { CHAIN_STAGES, DIVIDED_STAGES, type TasksOfStages } from './chain.js';
 
 /** What a stage of a chain may ask for by itself. */
 const RESOURCES = ['partition', 'gres', 'time', 'cpus', 'mem', 'sbatch'] as const;
-/** The same of a stage that tasks can share. */
+/** The same for a stage that tasks can share. */
 const OF_DIVIDED = [...RESOURCES, 'array'] as const;
 
 /**

@@ -15,7 +15,7 @@ import { forStage } from './stage-resources.js';
  * Writes a script for each piece of work and submits them, each to begin when the one before has ended well. Where one
  * cannot be submitted, those before it are cancelled.
  *
- * @throws Refusal where a script of another content is in the way, or Slurm refuses
+ * @throws Refusal if a script with different content already exists, or Slurm refuses
  */
 export async function submit(
   works: readonly Work[],

@@ -103,7 +103,7 @@ function addTo(at: usize, a: v128, b: v128, c: v128, e: v128): void {
   v128.store(at, f64x2.add(v128.load(at), f64x2.add(f64x2.add(a, b), f64x2.add(c, e))));
 }
 
-/** The same of one dimension, in lane 0. */
+/** The same for one dimension, in lane 0. */
 // @ts-ignore: decorator
 @inline
 function addLow(at: usize, a: v128, b: v128, c: v128, e: v128): void {

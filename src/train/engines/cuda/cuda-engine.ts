@@ -33,7 +33,7 @@ interface CudaRun extends StepParts {
  * @param start parameters, or a whole state to continue from; what is missing of the state begins at zero
  * @param steps steps already done
  * @param device is the engine's from here on, closed with it or when it cannot be opened
- * @throws Refusal where the device has too little memory
+ * @throws Refusal if the device has too little memory
  */
 export async function openCudaEngine(
   settings: EngineSettings,

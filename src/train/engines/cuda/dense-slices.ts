@@ -10,7 +10,7 @@ export interface FeatureRange {
 
 /**
  * A slice by matrix products instead of lists of its entries, where many are active: decode, residual dots and gradients.
- * They are in TF32 unless the encoder's product is float32. p of the slice is in p_slice whenever one is asked for.
+ * They are in TF32 unless the encoder's product is float32. p of the slice is in p_slice whenever one is requested.
  */
 export class DenseSlices {
   /** Has nothing of this step been added to the sums yet? */

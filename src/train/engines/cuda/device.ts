@@ -16,7 +16,7 @@ export interface DeviceEvent {
 /** Compiled kernels of one source text. */
 export interface CompiledKernels {
   /**
-   * Starts a kernel after all work that was asked for before, and returns at once.
+   * Starts a kernel after all work that was requested before, and returns at once.
    *
    * @param name of an `extern "C" __global__` function
    * @param blocks in x, or in x and y
@@ -42,7 +42,7 @@ export interface Product {
   /** B lies as [n × k]. */
   readonly transposedB: boolean;
   readonly c: DevicePointer;
-  /** Elements from one row to the next, of A and B as they lie; their width where absent. */
+  /** Elements from one row to the next, of A and B as they lie; their width if absent. */
   readonly strideA?: number;
   readonly strideB?: number;
   readonly strideC: number;

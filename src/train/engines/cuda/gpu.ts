@@ -435,7 +435,7 @@ function own(event: DeviceEvent): RecordedEvent {
 
 interface LoadedKernel {
   readonly handle: bigint;
-  /** Bytes of its parameter; undefined where the driver does not tell. */
+  /** Bytes of its parameter; undefined if the driver does not tell. */
   readonly argumentBytes: number | undefined;
 }
 

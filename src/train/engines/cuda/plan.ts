@@ -35,7 +35,7 @@ export const COUNTER_BYTES = 16;
  * (TF32) and a sixteenth (float32), and trained SAEs have fewer.
  */
 const DENSE_SHARE = 1 / 32;
-/** Entries of a feature that one block sums up, at least; blocks that do, at most. */
+/** Min entries of a feature that one block sums up; blocks that do, at most. */
 const PART_ENTRIES = 256;
 const MOST_PARTS = 2048;
 /** A feature that was silent for 10,000 steps would hold its block up for milliseconds, one multiplication a step. */
@@ -51,7 +51,7 @@ export interface PlanOverrides {
   readonly form?: SparseForm | undefined;
   /** Share of active entries above which a slice is passed by products; 1: never. */
   readonly denseShare?: number;
-  /** Entries of a feature that one block sums up, at least. */
+  /** Min entries of a feature that one block sums up. */
   readonly partEntries?: number;
   /** Steps after which second moments that were left behind are brought up to date. */
   readonly settleEvery?: number;
@@ -104,7 +104,7 @@ export interface CudaPlan {
   readonly mostListed: (features: number) => number;
   readonly partEntries: number;
   readonly settleEvery: number;
-  /** Parts of features' entries, at most. */
+  /** Max parts of features' entries. */
   readonly parts: number;
   /** Which of them are trained, and is W_dec's dot with the second residual of use? */
   readonly trains: Readonly<Record<'W_enc' | 'W_dec' | 'b_dec', boolean>>;
@@ -120,7 +120,7 @@ export interface CudaPlan {
   readonly bytes: number;
 }
 
-/** @throws Error where the engine does not compute it; chooseEngine has refused that before */
+/** @throws Error if the engine does not compute it; chooseEngine has refused that before */
 export function planCuda(settings: EngineSettings, overrides: PlanOverrides = {}): CudaPlan {
   const { form = formOf('cuda', settings) } = overrides;
   const reason = settings.skip ? 'it has no skip connection' : lacking(form);
@@ -188,7 +188,7 @@ function sumOfSlices({ slice, slices, mostListed }: PlannedSizes, dSae: number):
   return (slices - 1) * mostListed(slice) + mostListed(dSae - (slices - 1) * slice);
 }
 
-/** @throws Refusal where something would be more than the kernels count to */
+/** @throws Refusal if something would be more than the kernels count to */
 export function checkCounts({ batch, dSae }: EngineSettings, plan: CudaPlan): void {
   const { mostEntries, lists } = plan;
   const refused = (what: string) =>

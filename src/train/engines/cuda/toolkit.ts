@@ -178,7 +178,7 @@ export class CubinCache {
   /** @param directory undefined: nothing is kept */
   constructor(readonly directory: string | undefined) {}
 
-  /** The compiled kernels; null where there are none, or the file is not whole. */
+  /** The compiled kernels; null if there are none, or the file is not whole. */
   async read(key: CubinKey): Promise<Uint8Array | null> {
     if (this.directory === undefined) return null;
     const bytes = await readFile(this.path(this.directory, key)).catch(() => null);

@@ -123,7 +123,7 @@ const NUMBERS = {
   fresh: 'int',
   first: 'int',
   count: 'int',
-  /** Entries of a token that are selected, at most; 0 where a slice alone decides them. */
+  /** Max entries of a token that are selected; 0 if a slice alone decides them. */
   most: 'int',
   /** Places of a token among `candidate`. */
   candidates: 'int',

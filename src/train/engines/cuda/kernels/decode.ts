@@ -143,7 +143,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_ar
 `;
 
 /**
- * df = W_dec[j]·r_b, r that of the feature's level, and dg = W_dec[j]·r_aux,b of every entry; 0 where the latter trains
+ * df = W_dec[j]·r_b, r that of the feature's level, and dg = W_dec[j]·r_aux,b of every entry; 0 if the latter trains
  * nothing. One block per row of the mask, a token's, and after all of them those of AuxK's entries, which are the last
  * list; one warp per entry.
  */

@@ -20,7 +20,7 @@ extern "C" __global__ void judge(const judge_arguments a) {
 `;
 
 /**
- * `activate`: f and g of a slice from its p, 0 where it is no entry, and the token's sums of what is penalised, of features
+ * `activate`: f and g of a slice from its p, 0 if it is no entry, and the token's sums of what is penalised, of features
  * with f > 0 and of ReLU(θ − h) of dead ones, added to dense_sums [2 or 3, BATCH]. One block per token.
  *
  * `denseFeatures`: what `features` does, from the slice's p and the products of W_dec with the residuals: p becomes ∂p,

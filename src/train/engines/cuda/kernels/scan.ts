@@ -5,7 +5,7 @@ export const SCAN_TILE = 4096;
 
 /**
  * starts[i] = *before + counts[0] + … + counts[i − 1] for i up to and including n; *end becomes the last. A block takes
- * a tile; where there are several, `sumTiles` has left their sums. Beyond 2³¹ the starts are wrong and *end is not, so
+ * a tile; if there are several, `sumTiles` has left their sums. Beyond 2³¹ the starts are wrong and *end is not, so
  * whoever reads them checks *end first.
  */
 export const scan = /* cuda */ `

@@ -51,8 +51,8 @@ extern "C" __global__ void centreScaled(const centreScaled_arguments a) {
 `;
 
 /**
- * Sets the bits of the entries of a row that are active, 0 where they are not listed, and returns the number of those
- * that are to every thread. All threads of the block must come; `is` is asked for entries [0, count).
+ * Sets the bits of the entries of a row that are active, 0 if they are not listed, and returns the number of those
+ * that are to every thread. All threads of the block must come; `is` is requested entries [0, count).
  */
 export const markWords = /* cuda */ `
 // Loads that are under way at once.
