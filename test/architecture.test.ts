@@ -170,6 +170,27 @@ test('no files import one another in a circle', () => {
   assert.deepEqual(cycles(new Map(imports)), []);
 });
 
+/** Packages that a file loads before it runs, itself and through our other files. */
+function packagesOf(file: string, seen = new Set<string>()): Set<string> {
+  const packages = new Set<string>();
+  seen.add(file);
+  const text = readFileSync(join('src', file), 'utf8');
+  for (const [, name] of text.matchAll(/^(?:import\s(?!type\b)|export\s[^;=]*?\bfrom\s)[^;]*?'([^']+)';/gm)) {
+    if (name!.startsWith('node:')) continue;
+    const ours = `${normalize(join(dirname(file), name!)).replace(/\.js$/, '')}.ts`;
+    if (!name!.startsWith('.')) packages.add(name!);
+    else if (!seen.has(ours)) for (const one of packagesOf(ours, seen)) packages.add(one);
+  }
+  return packages;
+}
+
+test('threads that most runs start load few packages: to load Arrow takes longer than what a small run does', () => {
+  assert.ok(packagesOf(join('activations', 'shard-worker.ts')).has('apache-arrow'), 'what is loaded is seen');
+  // ONNX Runtime is loaded when it is used.
+  assert.deepEqual([...packagesOf(join('train', 'engines', 'sparse', 'worker.ts'))], []);
+  assert.deepEqual([...packagesOf(join('corpus', 'text-worker.ts'))].sort(), ['csv-parse', 'fzstd', 'zod']);
+});
+
 test('no file asks Node to make directories with their parents: on /proc it never ends', () => {
   for (const file of FILES) {
     const text = readFileSync(join('src', file), 'utf8');

@@ -15,8 +15,9 @@ import { Refusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { unlessStopped } from '../progress/stop.js';
 import type { SourceDescription } from './activation-source.js';
+import { rowsBatch, rowsOf, rowsSchema } from './arrow-rows.js';
 import { type Manifest, manifestSchema, normLimitIn, rowBytes } from './manifest.js';
-import { notFiniteRow, type Rows, rowsBatch, rowsOf, rowsSchema } from './rows.js';
+import { notFiniteRow, type Rows } from './rows.js';
 
 const STREAM_FORMAT = 'sae-pipe-activation-stream';
 const STREAM_VERSION = 1;

@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { readStamped } from '../disk/stamped-file.js';
 import { Refusal } from '../errors/refusal.js';
+import { decodeShard } from './arrow-rows.js';
 import type { ActivationDType } from './manifest.js';
-import { decodeShard, notFiniteRow, type Rows } from './rows.js';
+import { notFiniteRow, type Rows } from './rows.js';
 import type { ListedShard } from './shard-list.js';
 
 export const AGAIN = 'Harvest the store again.';

@@ -1,8 +1,9 @@
 /** What becomes of rows on their way into a store's file: their Arrow file, its hash, and the sums of their values. */
 import { createHash } from 'node:crypto';
 import { Thread } from '../progress/thread.js';
+import { shardChunks } from './arrow-rows.js';
 import type { ActivationDType } from './manifest.js';
-import { type ActivationArray, type Rows, shardChunks } from './rows.js';
+import type { ActivationArray, Rows } from './rows.js';
 import { ShardMemory } from './shard-memory.js';
 import { ActivationSums, type PlainSums } from './statistics.js';
 import { SumsKernel } from './sums-kernel.js';

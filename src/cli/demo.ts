@@ -9,7 +9,6 @@ import { recordTable } from '../eval/record-table.js';
 import { checkNoLabels, collectFeatures } from '../features/features.js';
 import { harvest } from '../harvest/harvest.js';
 import type { Terminal } from '../progress/progress.js';
-import { writeReport } from '../report/report.js';
 import { train } from '../train/train.js';
 
 /** A file of the package, relative to the working directory. */
@@ -65,6 +64,7 @@ async function demoStages(
   const records = await evaluate(sized(evalConfig), progress, stop);
 
   const page = join(out, 'report.html');
+  const { writeReport } = await import('../report/report.js');
   await writeReport(loadConfig('report', { evaluation, out: page, overwrite }, gated));
 
   const asked = { sae, model, corpus: heldOut, tokens: FEATURE_TOKENS, out: folder, ...owning };

@@ -6,7 +6,6 @@ import { csvDocuments } from './csv.js';
 import { type Remarks, textOf } from './encodings.js';
 import { type CorpusFile, placeOf } from './file-kind.js';
 import { arrayDocuments } from './ids/arrays.js';
-import { arrowDocuments } from './ids/arrow.js';
 import { idsDocument, USUAL_FIELD } from './ids/ids.js';
 import { jsonLines } from './json-lines.js';
 import { readParquetDocuments } from './parquet.js';
@@ -58,7 +57,11 @@ export async function* documentsOfFile(
   }
   const bytes = () => unpacked(placeOf(file), packing);
   if (kind === 'array') return yield* arrayDocuments(path, bytes(), idsDtype);
-  if (kind === 'arrow') return yield* arrowDocuments(path, bytes(), { textField, idsField: reading.idsField }, remarks);
+  if (kind === 'arrow') {
+    // Loaded only for such files: Arrow takes longer to load than the rest of a text thread.
+    const { arrowDocuments } = await import('./ids/arrow.js');
+    return yield* arrowDocuments(path, bytes(), { textField, idsField: reading.idsField }, remarks);
+  }
   // The file's first document decides for all of it.
   const idsField = reading.idsField ?? (from?.ids ? USUAL_FIELD : undefined);
   if (idsField !== undefined) return yield* idsOfFile(file, idsField, remarks, encoding, begin);

@@ -4,7 +4,7 @@ import type { DoctorConfig } from '../config/stages/machine.js';
 import { trainSchema } from '../config/stages/train.js';
 import { formatBytes, freeSpace, type MemoryParts, memoryTotal } from '../disk/space.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
-import { activationMemory } from '../harvest/harvest-plan.js';
+import { activationMemory } from '../harvest/forward-pass.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { parseModelConfig } from '../lm/families/registry.js';

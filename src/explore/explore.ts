@@ -5,7 +5,7 @@ import { stopAsked } from '../http/local-server.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { parseModelConfig } from '../lm/families/registry.js';
 import type { Terminal } from '../progress/progress.js';
-import { checkOutputFile, writeOutputFile } from '../report/report.js';
+import { checkOutputFile, writeOutputFile } from '../report/page-file.js';
 import { type ExploredFolder, exploreFolder } from './explorer.js';
 import { EXPLORE_POLICY_HEADER, pageFiles, selfContainedPage } from './page.js';
 import { serveFeatures } from './site.js';

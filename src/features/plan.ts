@@ -16,8 +16,7 @@ import {
   sharedBos,
   sharedContext,
 } from '../eval/candidates.js';
-import { harvestGraph } from '../harvest/forward-pass.js';
-import { activationMemory } from '../harvest/harvest-plan.js';
+import { activationMemory, harvestGraph } from '../harvest/forward-pass.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import type { ModelConfig } from '../lm/family.js';
 import type { Hook } from '../lm/hooks.js';

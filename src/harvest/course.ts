@@ -1,5 +1,5 @@
+import { encodeContexts } from '../activations/arrow-rows.js';
 import type { Manifest } from '../activations/manifest.js';
-import { encodeContexts } from '../activations/rows.js';
 import { partInWords, type WholeText, WindowChain } from '../activations/store-parts.js';
 import { sha256, type Window } from '../activations/store-writer.js';
 import type { Context } from '../corpus/contexts.js';

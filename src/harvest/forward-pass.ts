@@ -245,3 +245,18 @@ export function harvestContexts(
   const fits = Math.max(1, Math.floor(MOST_ENTRIES / (context * config.costs.widest)));
   return Math.min(fits, contextsAtOnce(blockParameters(config, 0, blocks), context, device));
 }
+
+/**
+ * The most that is alive at once in a forward pass, about, in float32 (half precision takes less), and every hook's rows,
+ * gathered and as they leave. `test/doctor/needs.test.ts` holds it to what a pass takes.
+ */
+export function activationMemory(
+  { costs }: Pick<ModelConfig, 'costs'>,
+  hooks: readonly Hook[],
+  batch: number,
+  context: number,
+): number {
+  const positions = batch * context;
+  const rows = positions * hooks.reduce((sum, { width }) => sum + width, 0);
+  return 4 * positions * costs.alive(context) + 8 * rows;
+}

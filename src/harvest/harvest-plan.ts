@@ -31,12 +31,11 @@ import { writtenAside } from '../disk/output-file.js';
 import { formatBytes, type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
-import type { ModelConfig } from '../lm/family.js';
 import { findHook, type Hook } from '../lm/hooks.js';
 import { chooseBos, chooseContext, chooseDType, choosePrecision, type WithDType } from '../lm/pass.js';
 import { weightMemory } from '../onnx/graph.js';
 import { compareFingerprints } from '../safetensors/fingerprint.js';
-import { harvestContexts, harvestGraph } from './forward-pass.js';
+import { activationMemory, harvestContexts, harvestGraph } from './forward-pass.js';
 import { harvestCommand } from './harvest-command.js';
 import { checkNormLimit } from './norm-limit.js';
 import { checkEnoughWindows, partOf } from './part.js';
@@ -363,21 +362,6 @@ const PASSES = 2;
 const OPENING = 1.5;
 /** What a tokenizer takes in memory while it is opened, in addition to the size of tokenizer.json. */
 const TOKENIZER = 20;
-
-/**
- * The most that is alive at once in a forward pass, about, in float32 (half precision takes less), and every hook's rows,
- * gathered and as they leave. `test/doctor/needs.test.ts` holds it to what a pass takes.
- */
-export function activationMemory(
-  { costs }: Pick<ModelConfig, 'costs'>,
-  hooks: readonly Hook[],
-  batch: number,
-  context: number,
-): number {
-  const positions = batch * context;
-  const rows = positions * hooks.reduce((sum, { width }) => sum + width, 0);
-  return 4 * positions * costs.alive(context) + 8 * rows;
-}
 
 /** What of a plan decides its memory. */
 type HarvestShape = Pick<HarvestPlan, 'checkpoint' | 'hooks' | 'context' | 'windowBatches'> & {

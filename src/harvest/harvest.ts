@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
+import { encodeContexts } from '../activations/arrow-rows.js';
 import type { Manifest } from '../activations/manifest.js';
 import { rowsExpected } from '../activations/part-rows.js';
-import { encodeContexts } from '../activations/rows.js';
 import { type StoreWriter, sha256, type Window } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages/harvest.js';
 import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';

@@ -5,10 +5,8 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { parseModelConfig } from '../lm/families/registry.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { svgFile } from '../report/draw-figure.js';
-import { checkOutputFile, writeOutputFile } from '../report/report.js';
+import { checkOutputFile, writeOutputFile } from '../report/page-file.js';
 import { figuresOf, type Inspection } from './figures.js';
-import { captionOf, inspectionPage, storeFigure } from './inspect-page.js';
 import { longestTokens, textsOf } from './longest-tokens.js';
 import { surveyStore } from './survey.js';
 
@@ -43,6 +41,9 @@ export async function inspectStore(config: InspectConfig, progress: Progress, st
   const longest_tokens = await longestTokens(store, survey.longest, numbers.norms.median, texts);
   const inspection: Inspection = { ...numbers, longest_tokens };
   if (out !== undefined) {
+    // Loaded only to draw: what draws takes half a second to load.
+    const { svgFile } = await import('../report/draw-figure.js');
+    const { captionOf, inspectionPage, storeFigure } = await import('./inspect-page.js');
     const command = commandOf(config);
     const content =
       kind === 'svg'

@@ -7,7 +7,7 @@ import type { Attribution } from '../generate/attribute.js';
 import { EFFECTS } from '../generate/attribution-methods.js';
 import { significant } from '../progress/progress.js';
 import { captionedTable, Markup, markup, page } from './page.js';
-import { checkOutputFile, writeOutputFile } from './report.js';
+import { checkOutputFile, writeOutputFile } from './page-file.js';
 
 /** @throws Refusal if --page cannot be written, before anything is computed */
 export async function checkAttributionPage({ page: path, sae, model }: AttributeConfig): Promise<void> {

@@ -15,8 +15,8 @@ import { entriesOf } from './entries.js';
 import { comparisonsOf, firingSentence, firingTable, overallSentence } from './firing-ratio.js';
 import { DRAWN, featureOnTokens, featurePicture, toyPicture } from './jump-relu.js';
 import { captionedFigure, captionedTable, LIGHT, type Markup, markup, page } from './page.js';
+import { checkOutputFile, writeOutputFile } from './page-file.js';
 import { paperFigure, readReference } from './reference.js';
-import { checkOutputFile, writeOutputFile } from './report.js';
 
 /**
  * Draws a single figure to config.out: .svg, .html, .png or .pdf.

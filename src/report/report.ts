@@ -1,13 +1,7 @@
-import { stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { version } from '../config/flags.js';
 import type { ReportConfig } from '../config/stages/pages.js';
 import { listed } from '../config/suggest.js';
-import { makeDirectory } from '../disk/durable.js';
-import { checkNotInputs, readRegular } from '../disk/input-file.js';
-import { checkWritable } from '../disk/output-directory.js';
-import { writeAside } from '../disk/output-file.js';
-import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { UsageRefusal } from '../errors/refusal.js';
 import { type Evaluation, hasNoBos, readEvaluation } from '../eval/record.js';
 import { drawable, notDrawn, type Point, paretoFigure, pointsOf, shrinkageFigure } from './against-l0.js';
 import { crossEntropyFigure } from './cross-entropy.js';
@@ -16,6 +10,7 @@ import { distinct, type Entry, entriesOf, families } from './entries.js';
 import { comparisonsOf, firingSentence, firingTable, overallSentence } from './firing-ratio.js';
 import { counted, fixed, integer, percent } from './numbers-and-axes.js';
 import { absentFigure, captionedFigure, captionedTable, type Markup, type MarkupPart, markup, page } from './page.js';
+import { checkOutputFile, writeOutputFile } from './page-file.js';
 import {
   commandsOf,
   configurationSection,
@@ -63,52 +58,7 @@ export async function writeReport(config: ReportConfig): Promise<string> {
   return writeOutputFile(out, html, config.overwrite);
 }
 
-/**
- * @param inputs files and directories read by the command
- * @param flag flag for the file
- * @throws Refusal if the output file is a directory, is an input, or is not writable
- */
-export async function checkOutputFile(
-  path: string,
-  inputs: readonly (string | undefined)[],
-  flag = '--out',
-): Promise<void> {
-  await checkNotInputs([path], inputs);
-  const existing = await stat(path).catch(() => undefined);
-  if (existing?.isDirectory())
-    throw new Refusal(`${path} is a directory.`, `Give the file to write with ${flag}.`, 'report/out-is-a-directory');
-  await checkWritable(existing ? dirname(path) : path);
-}
-
-/**
- * Writes the file, creating its directory if needed. An identical file is left alone: a scheduler may repeat a
- * completed command, which has to succeed.
- *
- * @throws Refusal if a different file exists and may not be replaced
- */
-export async function writeOutputFile(
-  path: string,
-  content: string | Uint8Array,
-  overwrite: boolean,
-  flag = '--out',
-): Promise<string> {
-  const existing = overwrite ? undefined : await stat(path).catch(() => undefined);
-  if (existing) {
-    const bytes = Buffer.from(content);
-    const comparable = existing.isFile() && existing.size === bytes.length;
-    if (comparable && (await readRegular(path, bytes.length))?.equals(bytes)) return path;
-    throw new Refusal(
-      `${path} exists.`,
-      `Choose another ${flag}, or add --overwrite to replace it.`,
-      'disk/out-exists',
-    );
-  }
-  await makeDirectory(dirname(path));
-  await writeAside(path, content);
-  return path;
-}
-
-/** Options of the page besides the evaluation. */
+/** What the page says besides the evaluation. */
 interface ReportOptions {
   /** Heading of the page. Default: "Sparse autoencoders on MODEL". */
   title?: string;

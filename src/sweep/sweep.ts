@@ -16,7 +16,6 @@ import { evaluateOnce } from '../eval/evaluate.js';
 import { logEvaluation } from '../eval/log-evaluation.js';
 import type { EvalRecord } from '../eval/record.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { writeReport } from '../report/report.js';
 import { stepsOf } from '../train/run-settings.js';
 import { checkTracking } from '../train/tracking.js';
 import { divide, sharingOrder, waves } from './division.js';
@@ -185,6 +184,8 @@ async function evaluated(
   if (logs.length > 0) await logEvaluation(records, logs, wanted, (line) => progress.say(line));
   if (config.until === 'eval') return { records, report: undefined };
   const drawn = Object.keys(section(file, 'report')).length > 0 ? file : undefined;
+  // Loaded where it is drawn: what draws takes half a second to load.
+  const { writeReport } = await import('../report/report.js');
   return { records, report: await writeReport(loadConfig('report', pageOf(config), drawn)) };
 }
 

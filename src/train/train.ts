@@ -4,7 +4,6 @@ import { openStreamSource } from '../activations/stream-source.js';
 import { flagName } from '../config/flags.js';
 import type { TrainConfig } from '../config/stages/train.js';
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
-import { openLiveSource } from '../harvest/live-source.js';
 import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
@@ -234,7 +233,7 @@ async function openStandardInput(
   );
 }
 
-function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): Promise<ActivationSource> {
+async function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): Promise<ActivationSource> {
   const { model, corpus, hook, steps, batch, device, modelDevice } = config;
   if (model === undefined || corpus === undefined || hook === undefined) {
     const given = (['model', 'corpus', 'hook'] as const).filter((key) => config[key] !== undefined);
@@ -256,6 +255,7 @@ function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): 
   }
   if (hook === config.hookOut) throw targetIsInput('hook-out', hook);
   const { contextsPerPass: contexts, modelThreads: threads, poolRows: windowRows } = config;
+  const { openLiveSource } = await import('../harvest/live-source.js');
   return openLiveSource(
     { ...config, model, corpus, hook, tokens, batch: contexts, windowRows, device: modelDevice ?? device, threads },
     progress,

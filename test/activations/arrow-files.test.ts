@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Table, tableFromArrays, tableFromIPC, tableToIPC } from 'apache-arrow';
-import { allocateRows, decodeShard, encodeContexts, encodeShard } from '../../src/activations/rows.js';
+import { decodeShard, encodeContexts, encodeShard } from '../../src/activations/arrow-rows.js';
+import { allocateRows } from '../../src/activations/rows.js';
 import { activationDTypes } from '../../src/config/values.js';
 import { refuses } from '../config/refuses.js';
 import { context, randomRows } from './synthetic.js';

@@ -23,8 +23,8 @@ import {
   Uint32,
   vectorFromArray,
 } from 'apache-arrow';
+import { decodeShard } from '../../src/activations/arrow-rows.js';
 import { HEADER_KEY, RowStream } from '../../src/activations/row-stream.js';
-import { decodeShard } from '../../src/activations/rows.js';
 import { checkMessage } from '../../src/disk/ipc-check.js';
 import { refuses } from '../config/refuses.js';
 import { D, headerOf, inChunks } from './stream-bytes.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { decodeShard, encodeContexts, encodeShard } from '../../src/activations/rows.js';
+import { decodeShard, encodeContexts, encodeShard } from '../../src/activations/arrow-rows.js';
 import { checkIpcFile, checkMessage } from '../../src/disk/ipc-check.js';
 import { refuses } from '../config/refuses.js';
 import { context, randomRows } from './synthetic.js';

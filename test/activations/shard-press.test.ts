@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { encodeShard } from '../../src/activations/rows.js';
+import { encodeShard } from '../../src/activations/arrow-rows.js';
 import { PressThreads, pressShard } from '../../src/activations/shard-press.js';
 import { ActivationSums } from '../../src/activations/statistics.js';
 import { randomRows } from './synthetic.js';

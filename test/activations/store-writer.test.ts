@@ -13,8 +13,9 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { tableFromIPC } from 'apache-arrow';
+import { encodeContexts } from '../../src/activations/arrow-rows.js';
 import { type Manifest, readManifest, writeManifest } from '../../src/activations/manifest.js';
-import { encodeContexts, type Rows } from '../../src/activations/rows.js';
+import type { Rows } from '../../src/activations/rows.js';
 import { PRESS_HERE, type ShardPress } from '../../src/activations/shard-press.js';
 import { StoreWriter, Window } from '../../src/activations/store-writer.js';
 import { temporaryDirectory } from '../temporary.js';

@@ -14,8 +14,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { encodeShard } from '../../src/activations/arrow-rows.js';
 import { type ActivationDType, type Manifest, writeManifest } from '../../src/activations/manifest.js';
-import { encodeShard } from '../../src/activations/rows.js';
 import { openStore } from '../../src/activations/store.js';
 import { openStoreSource } from '../../src/activations/store-source.js';
 import { StoreWriter, type Window } from '../../src/activations/store-writer.js';

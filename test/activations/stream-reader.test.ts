@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RecordBatchStreamWriter, tableFromIPC } from 'apache-arrow';
+import { rowsBatch, rowsSchema } from '../../src/activations/arrow-rows.js';
 import { HEADER_KEY, RowStream, type StreamHeader, streamSchema } from '../../src/activations/row-stream.js';
-import { type Rows, rowsBatch, rowsSchema } from '../../src/activations/rows.js';
+import type { Rows } from '../../src/activations/rows.js';
 import { activationDTypes } from '../../src/config/values.js';
 import { Refusal } from '../../src/errors/refusal.js';
 import { refusalOf, refuses } from '../config/refuses.js';

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { decodeShard, encodeShard } from '../../src/activations/arrow-rows.js';
 import type { Manifest } from '../../src/activations/manifest.js';
-import { decodeShard, encodeShard } from '../../src/activations/rows.js';
 
 /** A copy of a store whose shard `shard` has `change` made to its activations; the manifest knows nothing of it. */
 export function changedStore(

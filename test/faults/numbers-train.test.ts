@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { decodeShard } from '../../src/activations/rows.js';
+import { decodeShard } from '../../src/activations/arrow-rows.js';
 import { readAllFloats } from '../../src/safetensors/floats.js';
 import { logged, refused } from '../cli/refused.js';
 import { run } from '../cli/run-program.js';

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { decodeShard, encodeShard } from '../../src/activations/arrow-rows.js';
 import type { Manifest } from '../../src/activations/manifest.js';
-import { decodeShard, encodeShard } from '../../src/activations/rows.js';
 import { Generator } from '../../src/random/generator.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { widen } from '../../src/safetensors/floats.js';

@@ -1,6 +1,7 @@
 import type { Batch } from '../../activations/activation-source.js';
 import type { ActivationDType } from '../../activations/manifest.js';
 import type { enginePrecisions } from '../../config/values.js';
+import type { Training } from '../../sae/architecture.js';
 import type { ArchitectureName, ParameterName, Sae, Sizes } from '../../sae/sae.js';
 
 /** Factors per dimension. */
@@ -44,6 +45,15 @@ export interface EngineSettings {
   readonly threads?: number;
   /** Precision of the CUDA engine's encoder product; sums are float32. tf32 if absent. */
   readonly precision?: (typeof enginePrecisions)[number];
+}
+
+/** Settings with what their architecture says of them: whoever has these needs no architecture. */
+export interface SettledSettings extends EngineSettings {
+  /** In the order of files. */
+  readonly parameters: readonly ParameterName[];
+  readonly trained: readonly ParameterName[];
+  /** The parameter that follows the smallest f > 0 of each batch. */
+  readonly follows?: Training<unknown>['follows'];
 }
 
 export function sizesOf({ dIn, dOut = dIn, dSae }: Pick<EngineSettings, 'dIn' | 'dOut' | 'dSae'>): Sizes {

@@ -4,10 +4,8 @@ import { Refusal, UsageRefusal } from '../../errors/refusal.js';
 import { memory } from '../../machine/memory.js';
 import { isUnsupported } from '../../sae/architecture.js';
 import { trainingOf } from '../../sae/registry.js';
-import { openCudaEngine } from './cuda/cuda-engine.js';
 import { hostBytes, lacking } from './cuda/plan.js';
 import { type Engine, type EngineSettings, sizesOf, type TrainerState } from './engine.js';
-import { openReferenceEngine } from './reference/engine.js';
 import { openSparseEngine, planWorkers } from './sparse/engine.js';
 import { optionsOf, stateBytes } from './state.js';
 
@@ -145,8 +143,12 @@ export async function openEngine(
   steps = 0,
 ): Promise<Engine> {
   if (name === 'sparse') return openSparseEngine(settings, start, steps);
-  if (name === 'reference') return openReferenceEngine(settings, start, steps);
+  if (name === 'reference') {
+    const { openReferenceEngine } = await import('./reference/engine.js');
+    return openReferenceEngine(settings, start, steps);
+  }
   // Loaded only here, since it looks for the driver's libraries.
   const { openCudaDevice } = await import('./cuda/gpu.js');
+  const { openCudaEngine } = await import('./cuda/cuda-engine.js');
   return openCudaEngine(settings, start, steps, await openCudaDevice(ordinalOf(settings.device ?? 'cuda') ?? 0));
 }

@@ -1,7 +1,7 @@
 import { isUnsupported, type SparseForm } from '../../sae/architecture.js';
 import { parametersOf, trainingOf } from '../../sae/registry.js';
 import { type ParameterName, type Parameters, PLAIN, parameterShape, type Sae } from '../../sae/sae.js';
-import { type EngineSettings, sizesOf, type TrainerState } from './engine.js';
+import { type EngineSettings, type SettledSettings, sizesOf, type TrainerState } from './engine.js';
 
 type Trained = Pick<EngineSettings, 'architecture' | 'options' | 'trained' | 'dIn' | 'dOut' | 'dSae' | 'skip'>;
 
@@ -35,9 +35,11 @@ export function followedBy({ architecture }: Trained) {
   return trainingOf(architecture).follows;
 }
 
-/** Does dπ_gate reach any trained parameter? */
-export function trainsGate(settings: Trained): boolean {
-  return (['W_enc', 'b_gate', 'b_dec'] as const).some((name) => isTrained(settings, name));
+/** The settings that an engine's threads get: loading the architectures takes them longer than many steps. */
+export function settled(settings: EngineSettings): SettledSettings {
+  const parameters = parametersOf(settings);
+  const trained = parameters.filter((name) => isTrained(settings, name));
+  return { ...settings, parameters, trained, follows: followedBy(settings) };
 }
 
 /** Names and shapes of what a step reads and writes: parameters, Adam's moments of trained ones, since_fired. */

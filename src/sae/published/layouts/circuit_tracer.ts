@@ -1,4 +1,3 @@
-import { parse } from 'yaml';
 import { z } from 'zod';
 import { checkJson, readTextFile } from '../../../disk/json.js';
 import { Refusal } from '../../../errors/refusal.js';
@@ -28,6 +27,8 @@ async function readYaml(path: string): Promise<z.output<typeof config>> {
   const text = (await readTextFile(path, AGAIN, 2 ** 20)) ?? '';
   let value: unknown;
   try {
+    // Loaded only where there is such a file.
+    const { parse } = await import('yaml');
     value = parse(text, { maxAliasCount: 0 });
   } catch (cause) {
     throw new Refusal(`${path} is not YAML.`, AGAIN, 'sae/unsupported-layout', { cause });

@@ -1,4 +1,4 @@
-import { isTrained, trainsGate } from '../state.js';
+import type { SettledSettings } from '../engine.js';
 import { padded } from './memory.js';
 import { cut, type Equipment, type Selection, type Strip } from './select.js';
 
@@ -80,14 +80,14 @@ export class DensePasses {
     const at = (name: string) => arena.pointer(name);
     const of = (array: string, columns: number) => ({ array, rows: this.Bp, columns });
     const { in: dIn, out } = this.d;
-    if (isTrained(settings, 'W_dec')) {
+    if (settings.trained.includes('W_dec')) {
       await products.plain(this.matrix(rows, F), of('r', out), { array: 'strip_dec', rows, columns: out });
       if (form.second?.trainsDecoder) {
         await products.plain(this.matrix(rows, G), of('r_aux', out), { array: 'strip_aux', rows, columns: out });
         kernels.addTo(at('strip_dec'), at('strip_aux'), 4 * rows * out);
       }
     }
-    if (isTrained(settings, 'W_enc')) {
+    if (settings.trained.includes('W_enc')) {
       await products.plain(this.matrix(rows, DP), of('xc', dIn), { array: 'strip_enc', rows, columns: dIn });
     }
   }
@@ -96,4 +96,9 @@ export class DensePasses {
   private matrix(rows: number, n: typeof P | typeof F | typeof DP | typeof G) {
     return { array: 'tile', from: n * rows * this.Bp, rows, columns: this.Bp };
   }
+}
+
+/** Does dπ_gate reach anything that is trained? */
+function trainsGate({ trained }: SettledSettings): boolean {
+  return (['W_enc', 'b_gate', 'b_dec'] as const).some((name) => trained.includes(name));
 }

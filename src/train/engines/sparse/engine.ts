@@ -16,7 +16,7 @@ import {
   sizesOf,
   type TrainerState,
 } from '../engine.js';
-import { checkSizes, formOf, saeOf, stateShapes } from '../state.js';
+import { checkSizes, formOf, saeOf, settled, stateShapes } from '../state.js';
 import { compileKernels } from './kernels.js';
 import {
   countsTokens,
@@ -32,6 +32,7 @@ import {
   TALLY,
   takePart,
 } from './memory.js';
+import { productGraphs } from './product-graphs.js';
 import { PARTS, type Profile } from './select.js';
 import type { SliceSums } from './slice.js';
 import type { Reply, Request, WorkerStart } from './worker.js';
@@ -65,7 +66,9 @@ export function planWorkers(settings: EngineSettings): SparsePlan {
   const { dSae } = settings;
   const form = formOf('sparse', settings);
   const wanted = settings.threads || cores();
-  const slice = (workers: number) => planSlice({ settings, form, features: Math.ceil(dSae / workers), workers }).bytes;
+  const known = settled(settings);
+  const slice = (workers: number) =>
+    planSlice({ settings: known, form, features: Math.ceil(dSae / workers), workers }).bytes;
   let workers = Math.max(1, Math.min(wanted, Math.floor(dSae / FEWEST_FEATURES)));
   // A slice only shrinks with more workers, so bisection finds the smallest number, for any size.
   for (let most = slice(workers) > LARGEST_MEMORY ? Math.max(workers, dSae) : workers; workers < most; ) {
@@ -112,9 +115,8 @@ export async function openSparseEngine(
   const shared = allocateShared(sharedSizes(settings, form, workers));
   const ranges = Array.from({ length: workers }, (_, index) => featuresOf(settings.dSae, index, workers));
   setFlagsFromString(LARGE_HEAP);
-  const starts = ranges.map((range, index): WorkerStart => {
-    return { settings, form, index, features: range[1] - range[0], steps, shared, module };
-  });
+  const same = { settings: settled(settings), form, steps, shared, module, graphs: productGraphs() };
+  const starts = ranges.map(([first, last], index): WorkerStart => ({ ...same, index, features: last - first }));
   const pool = new WorkerPool<WorkerStart, Request, Reply>(new URL('worker.js', import.meta.url), starts);
   await pool.ready();
   const state = new SharedState(settings, pool, workers);

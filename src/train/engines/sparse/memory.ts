@@ -1,9 +1,7 @@
 import { WASM_PAGE } from '../../../machine/webassembly.js';
 import type { SparseForm } from '../../../sae/architecture.js';
-import { parametersOf } from '../../../sae/registry.js';
 import type { ParameterName, Sizes } from '../../../sae/sae.js';
-import type { EngineSettings } from '../engine.js';
-import { isTrained } from '../state.js';
+import type { SettledSettings } from '../engine.js';
 import { blockLength } from './kernels.js';
 
 const TYPES = {
@@ -159,7 +157,7 @@ export function countsTokens({ jump }: SparseForm): boolean {
 
 /** The settings that determine a worker's memory layout. */
 export interface SliceShape {
-  readonly settings: EngineSettings;
+  readonly settings: SettledSettings;
   readonly form: SparseForm;
   readonly features: number;
   readonly workers: number;
@@ -211,10 +209,10 @@ function planState(plan: Plan, { settings, form, features, workers }: SliceShape
     b_dec: dOut,
     W_skip: Math.ceil((settings.dOut ?? 0) / workers) * dIn,
   };
-  for (const name of parametersOf(settings)) {
+  for (const name of settings.parameters) {
     const length = lengths[name] ?? features;
     plan.add(name, 'f32', length);
-    if (!isTrained(settings, name)) continue;
+    if (!settings.trained.includes(name)) continue;
     if (settings.beta1 > 0) plan.add(`m/${name}`, 'f32', length);
     plan.add(`v/${name}`, 'f32', length);
   }

@@ -1,7 +1,7 @@
 import type { Tensor } from 'onnxruntime-node';
-import { GraphBuilder } from '../../../onnx/graph.js';
 import { onnxRuntime, openSession, type Session } from '../../../onnx/session.js';
 import type { Arena } from './memory.js';
+import type { ProductGraphs } from './product-graphs.js';
 
 /** A float32 matrix in an arena's array, starting at element `from`. */
 export interface Matrix {
@@ -19,18 +19,18 @@ export class Products {
   private constructor(
     private readonly arena: Arena,
     private readonly ort: typeof import('onnxruntime-node'),
-    private readonly sessions: Record<'integer' | 'plain' | 'transposedA' | 'transposedB', Session>,
+    private readonly sessions: Record<keyof ProductGraphs, Session>,
     /** Largest int8 activation for which no processor's int8 product saturates. */
     readonly levels: number,
   ) {}
 
-  static async open(arena: Arena): Promise<Products> {
+  static async open(arena: Arena, graphs: ProductGraphs): Promise<Products> {
     const ort = await onnxRuntime();
     const sessions = {
-      integer: await openSession(integerGraph(), { threads: 1 }),
-      plain: await openSession(floatGraph({}), { threads: 1 }),
-      transposedA: await openSession(floatGraph({ transA: true }), { threads: 1 }),
-      transposedB: await openSession(floatGraph({ transB: true }), { threads: 1 }),
+      integer: await openSession(graphs.integer, { threads: 1 }),
+      plain: await openSession(graphs.plain, { threads: 1 }),
+      transposedA: await openSession(graphs.transposedA, { threads: 1 }),
+      transposedB: await openSession(graphs.transposedB, { threads: 1 }),
     };
     return new Products(arena, ort, sessions, await exactLevels(ort, sessions.integer));
   }
@@ -76,23 +76,6 @@ export class Products {
   private tensor(m: Matrix): Tensor {
     return new this.ort.Tensor('float32', this.arena.f32(m.array, m.from, m.rows * m.columns), [m.rows, m.columns]);
   }
-}
-
-function integerGraph(): Uint8Array {
-  const g = new GraphBuilder('int8-product');
-  const a = g.input('a', 'uint8', ['rows', 'inner']);
-  const b = g.input('b', 'int8', ['inner', 'columns']);
-  const zero = g.input('zero', 'uint8', []);
-  g.output('out', g.op('MatMulInteger', [a, b, zero]), 'int32', ['rows', 'columns']);
-  return g.encode();
-}
-
-function floatGraph({ transA = false, transB = false }): Uint8Array {
-  const g = new GraphBuilder('product');
-  const a = g.input('a', 'float32', transA ? ['inner', 'rows'] : ['rows', 'inner']);
-  const b = g.input('b', 'float32', transB ? ['columns', 'inner'] : ['inner', 'columns']);
-  g.output('out', g.matmul(a, b, { transA, transB }), 'float32', ['rows', 'columns']);
-  return g.encode();
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { SparseForm } from '../../../sae/architecture.js';
-import type { EngineSettings } from '../engine.js';
+import type { SettledSettings } from '../engine.js';
 import { type Kernels, readField, writeBlock } from './kernels.js';
 import { LargestOfBatch } from './largest-of-batch.js';
 import {
@@ -68,7 +68,7 @@ export class Stopwatch {
 
 /** The shared objects of a worker. */
 export interface Equipment {
-  readonly settings: EngineSettings;
+  readonly settings: SettledSettings;
   readonly form: SparseForm;
   readonly features: number;
   readonly arena: Arena;

@@ -1,5 +1,4 @@
 import { ADAM_EPSILON } from '../engine.js';
-import { isTrained } from '../state.js';
 import { featuresOf, padded } from './memory.js';
 import type { Equipment } from './select.js';
 
@@ -44,7 +43,7 @@ export class SkipConnection {
    */
   async gradient(residuals: readonly string[]): Promise<number> {
     const { arena, products, settings, watch } = this.equipment;
-    if (this.columns === 0 || !isTrained(settings, 'W_skip')) return 0;
+    if (this.columns === 0 || !settings.trained.includes('W_skip')) return 0;
     const share = arena.f32('skip_share');
     const values = residuals.map((name) => arena.f32(name));
     for (let b = 0, i = 0; b < settings.batch; b++) {
@@ -66,7 +65,7 @@ export class SkipConnection {
    */
   update({ lr, steps, clip }: { readonly lr: number; readonly steps: number; readonly clip: number }): number {
     const { arena, settings, watch } = this.equipment;
-    if (this.columns === 0 || !isTrained(settings, 'W_skip')) return 0;
+    if (this.columns === 0 || !settings.trained.includes('W_skip')) return 0;
     const { beta1, beta2 } = settings;
     const [correction1, correction2] = [1 / (1 - beta1 ** steps), 1 / (1 - beta2 ** steps)];
     const length = this.columns * this.d.in;

@@ -1,6 +1,5 @@
 import type { SparseForm } from '../../../sae/architecture.js';
-import { ADAM_EPSILON, CLIP_EPSILON, type EngineSettings, type StepSettings } from '../engine.js';
-import { followedBy, isTrained } from '../state.js';
+import { ADAM_EPSILON, CLIP_EPSILON, type SettledSettings, type StepSettings } from '../engine.js';
 import { DensePasses } from './dense.js';
 import { JumpTraining } from './jump.js';
 import { RULES, STORED, writeBlock } from './kernels.js';
@@ -52,7 +51,7 @@ function shortest(form: SparseForm): string {
  * Features are processed strip by strip, so the pre-activations of the whole dictionary never exist at once.
  */
 export class Slice {
-  private readonly settings: EngineSettings;
+  private readonly settings: SettledSettings;
   private readonly d: { readonly in: number; readonly out: number };
   /** Is there a target that is not the input? Then nothing is subtracted from the input. */
   private readonly aims: boolean;
@@ -173,7 +172,7 @@ export class Slice {
     writeBlock(arena, 'step', 'Step', {
       ...{ rule: RULES[form.rule], features, B: batch, Bp: padded(batch), dIn: this.d.in, dOut: this.d.out },
       ...{ beta1, beta2, fresh1: 1 - beta1, fresh2: 1 - beta2, epsilon: ADAM_EPSILON, measures: 0, clip: 1 },
-      pulls: Number(!this.aims && isTrained(this.settings, 'b_dec')),
+      pulls: Number(!this.aims && this.settings.trained.includes('b_dec')),
       ...{ xc: at('xc'), x: at('x_block'), w: at('w_block'), tile: at('tile') },
       // A lane of the exact product sums d / 4 terms, each with relative error at most 2⁻²⁴; twice that, plus a margin
       // for the rest.
@@ -430,7 +429,7 @@ export class Slice {
     exchange.bias(exchange.index, 1).set(arena.f32('pull'));
     exchange.barrier();
     watch.done('waiting');
-    const trained = isTrained(this.settings, 'b_dec');
+    const trained = this.settings.trained.includes('b_dec');
     const bias = trained ? this.biasGradient() : new Float64Array(0);
     let squares = bias.reduce((sum, value) => sum + value * value, 0);
     for (let worker = 0; worker < exchange.workers; worker++) squares += exchange.numbers(worker)[4]!;
@@ -464,7 +463,7 @@ export class Slice {
    */
   private updateDecoderBias(lr: number, measured: Measured | undefined): number {
     const { arena, exchange, watch } = this.equipment;
-    if (!isTrained(this.settings, 'b_dec')) return 0;
+    if (!this.settings.trained.includes('b_dec')) return 0;
     const { beta1, beta2 } = this.settings;
     const [correction1, correction2] = [1 / (1 - beta1 ** this.steps), 1 / (1 - beta2 ** this.steps)];
     if (!measured) {
@@ -494,7 +493,7 @@ export class Slice {
 
   /** Moves the parameter that tracks the smallest activation of a batch; returns the sum of what was written. */
   private follow(): number {
-    const follows = followedBy(this.settings);
+    const { follows } = this.settings;
     const { smallest } = this.selection;
     if (!follows || smallest === undefined) return 0;
     const values = this.equipment.arena.f32(follows.parameter);

@@ -1,8 +1,9 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { SparseForm } from '../../../sae/architecture.js';
-import type { EngineSettings, StepSettings } from '../engine.js';
+import type { SettledSettings, StepSettings } from '../engine.js';
 import { bindKernels } from './kernels.js';
 import { Arena, planSlice } from './memory.js';
+import type { ProductGraphs } from './product-graphs.js';
 import { Products } from './products.js';
 import { type Profile, Stopwatch } from './select.js';
 import { Slice, type SliceSums } from './slice.js';
@@ -10,13 +11,14 @@ import { Exchange, type Shared } from './worker-pool.js';
 
 /** Start data of a worker. */
 export interface WorkerStart {
-  readonly settings: EngineSettings;
+  readonly settings: SettledSettings;
   readonly form: SparseForm;
   readonly index: number;
   readonly features: number;
   readonly steps: number;
   readonly shared: Shared;
   readonly module: WebAssembly.Module;
+  readonly graphs: ProductGraphs;
 }
 
 export type Request =
@@ -35,10 +37,10 @@ export type Reply =
   | { readonly kind: 'state'; readonly state: ReadonlyMap<string, Float32Array> };
 
 async function main(port: NonNullable<typeof parentPort>): Promise<void> {
-  const { settings, form, index, features, steps, shared, module } = workerData as WorkerStart;
+  const { settings, form, index, features, steps, shared, module, graphs } = workerData as WorkerStart;
   const exchange = new Exchange(shared, index);
   const arena = new Arena(planSlice({ settings, form, features, workers: exchange.workers }));
-  const products = await Products.open(arena);
+  const products = await Products.open(arena, graphs);
   const kernels = bindKernels(module, arena.memory);
   const watch = new Stopwatch();
   const slice = new Slice({ settings, form, features, arena, kernels, products, exchange, watch }, steps);

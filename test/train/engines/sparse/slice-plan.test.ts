@@ -13,7 +13,7 @@ import {
   padded,
   planSlice,
 } from '../../../../src/train/engines/sparse/memory.js';
-import { formOf } from '../../../../src/train/engines/state.js';
+import { formOf, settled } from '../../../../src/train/engines/state.js';
 
 const SETTINGS: EngineSettings = {
   architecture: 'gated',
@@ -30,7 +30,7 @@ const SETTINGS: EngineSettings = {
 const TOPK: SparseForm = { select: { kind: 'k-per-token', bias: 'b_enc', k: 7 }, rule: 'relu', penalty: 'none' };
 
 const plan = (settings: EngineSettings, features: number, workers = 1) =>
-  planSlice({ settings, form: formOf('sparse', settings), features, workers });
+  planSlice({ settings: settled(settings), form: formOf('sparse', settings), features, workers });
 
 test('rows are padded to whole cache lines', () => {
   assert.deepEqual([1, 15, 16, 17, 2304].map(padded), [16, 16, 16, 32, 2304]);
@@ -114,7 +114,7 @@ test('untrained parameters have no moments, and r_aux exists only with an auxili
 test('with at most k entries per token, lists hold those and a complete strip, and there are no dense passes', () => {
   const of = (more: Partial<SparseForm>, features: number) => {
     return {
-      settings: { ...SETTINGS, architecture: 'standard' as const },
+      settings: settled({ ...SETTINGS, architecture: 'standard' }),
       form: { ...TOPK, ...more },
       features,
       workers: 2,
