@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { encodeShard } from '../../src/activations/rows.js';
+import { encodeShard } from '../../src/activations/arrow-rows.js';
 import { ShardMemory } from '../../src/activations/shard-memory.js';
 import { randomRows } from './synthetic.js';
 

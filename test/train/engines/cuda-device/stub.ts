@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { native } from '../../../../src/train/engines/cuda/native.js';
+import { fixture } from '../../../fixtures.js';
 import { temporaryDirectory } from '../../../temporary.js';
 
 const SOURCES = 'test/train/engines/cuda-device/stub';
@@ -26,26 +28,15 @@ export interface Stub {
 }
 
 /**
- * Compiles the stubs into a separate directory, against the toolkit's cuda.h where there is one, and has CUDA's
- * libraries looked for there. A string says why there are none.
- *
- * @param flags for a driver of another kind
+ * Copies the stubs, compiled against the toolkit's cuda.h where there is one, into a separate directory, and has
+ * CUDA's libraries looked for there. A string says why there are none.
  */
-export async function buildStub(...flags: string[]): Promise<Stub | string> {
+export async function buildStub(): Promise<Stub | string> {
   if (process.platform !== 'linux') return 'the stubs of the CUDA libraries are for Linux';
   if (spawnSync('gcc', ['--version']).status !== 0)
     return 'gcc, which compiles the stubs of the CUDA libraries, is missing';
   const directory = temporaryDirectory();
-  const toolkit = existsSync(join(TOOLKIT, 'cuda.h')) ? ['-DHAVE_CUDA_H', `-I${TOOLKIT}`] : [];
-  const compile = (library: string, source: string, ...more: string[]) => {
-    const options = ['-std=gnu11', '-O1', '-Wall', '-Werror', '-shared', '-fPIC', ...toolkit, ...flags];
-    const names = [`-Wl,-soname,${library}`, '-o', join(directory, library), join(SOURCES, source)];
-    const { status, stderr } = spawnSync('gcc', [...options, ...names, ...more], { encoding: 'utf8' });
-    if (status !== 0) throw new Error(`gcc could not compile ${source}:\n${stderr}`);
-  };
-  compile('libcuda.so.1', 'driver.c', '-lpthread');
-  compile('libcublas.so.12', 'cublas.c', `-L${directory}`, '-l:libcuda.so.1', '-Wl,-rpath,$ORIGIN');
-  compile('libnvrtc.so.12', 'nvrtc.c');
+  cpSync(await compiledStubs(), directory, { recursive: true });
   process.env.SAE_PIPE_CUDA_LIBS = directory;
   process.env.SAE_PIPE_CUDA_CACHE = join(directory, 'cache');
 
@@ -71,6 +62,26 @@ export async function buildStub(...flags: string[]): Promise<Stub | string> {
     live: () => driver.func('str stub_live()')().trim(),
     compiled: () => compiled(),
   };
+}
+
+/** Compiled once a build for the same text, by whichever test file asks first. */
+function compiledStubs(): Promise<string> {
+  const toolkit = existsSync(join(TOOLKIT, 'cuda.h')) ? ['-DHAVE_CUDA_H', `-I${TOOLKIT}`] : [];
+  const options = ['-std=gnu11', '-O1', '-Wall', '-Werror', '-shared', '-fPIC', ...toolkit];
+  const texts = readdirSync(SOURCES).map((name) => readFileSync(join(SOURCES, name), 'utf8'));
+  const hash = createHash('sha256')
+    .update(JSON.stringify([options, texts]))
+    .digest('hex');
+  return fixture(`stubs-${hash.slice(0, 32)}`, async (own) => {
+    const compile = (library: string, source: string, ...more: string[]) => {
+      const names = [`-Wl,-soname,${library}`, '-o', join(own, library), join(SOURCES, source)];
+      const { status, stderr } = spawnSync('gcc', [...options, ...names, ...more], { encoding: 'utf8' });
+      if (status !== 0) throw new Error(`gcc could not compile ${source}:\n${stderr}`);
+    };
+    compile('libcuda.so.1', 'driver.c', '-lpthread');
+    compile('libcublas.so.12', 'cublas.c', `-L${own}`, '-l:libcuda.so.1', '-Wl,-rpath,$ORIGIN');
+    compile('libnvrtc.so.12', 'nvrtc.c');
+  });
 }
 
 /** The argument of the stub's kernel echo, as its struct lies. */

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ucontext.h>
+#include <utility>
 #include <vector>
 
 Index threadIdx, blockIdx, blockDim, gridDim;
@@ -39,12 +40,13 @@ std::vector<Fiber *> fibers;
 Fiber *current;
 jmp_buf scheduler;
 sigjmp_buf fault;
-const std::function<void()> *body;
+void (*body)(void *);
+void *bodyGiven;
 char message[256];
 
 void enter() {
   for (;;) {
-    (*body)();
+    body(bodyGiven);
     current->state = DONE;
     if (_setjmp(current->at) == 0) _longjmp(scheduler, 1);
   }
@@ -167,7 +169,7 @@ unsigned exchangeInWarp(unsigned value, int kind, int argument, unsigned mask, i
   return from < 0 ? value : fibers[first + from]->slot[slot];
 }
 
-const char *launchGrid(int x, int y, int threads, int order, unsigned seed, const std::function<void()> &thread) {
+const char *launchGrid(int x, int y, int threads, int order, unsigned seed, void (*thread)(void *), void *given) {
   if (threads % WARP != 0 || threads > 1024) return "a block has whole warps, 1024 threads at most";
   while (fibers.size() < size_t(threads)) fibers.push_back(new Fiber);
   for (Fiber *fiber : fibers) fiber->exchanges = 0;
@@ -179,7 +181,8 @@ const char *launchGrid(int x, int y, int threads, int order, unsigned seed, cons
   sigaltstack(&stack, &stackBefore);
   sigaction(SIGSEGV, &action, &before);
   sigaction(SIGBUS, &action, &beforeBus);
-  body = &thread;
+  body = thread;
+  bodyGiven = given;
   blockDim = {unsigned(threads), 1, 1};
   gridDim = {unsigned(x), unsigned(y), 1};
   bool right = sigsetjmp(fault, 1) == 0;
