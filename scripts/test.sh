@@ -5,23 +5,27 @@
 #   scripts/test.sh stages    test/stages: complete stages and many training steps, also in process
 #   scripts/test.sh faults    what starts the program, a browser or a benchmark: test/cli, faults, browser, bench;
 #                             and the CUDA engine's, which compile with g++
-# Several parts may be named.
+# Several parts may be named. In unit and stages, files of one directory share a process if they can (group-tests.mjs);
+# with SAE_PIPE_ALONE=1 each file has its own.
 # SAE_PIPE_LONG=1 gives them their long form: more kills and damages in test/faults, and cases that are skipped otherwise
 # in the other parts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stages='^dist/test/stages/'
 starts='^dist/test/((cli|faults|browser|bench)/|train/engines/cuda)'
+group() { if [ "${SAE_PIPE_ALONE:-}" = 1 ]; then cat; else node scripts/group-tests.mjs "$1"; fi; }
+rm -rf dist/test/together
 files=()
 for part in "$@"; do
   case $part in
-    unit) chosen=(-Ev "$starts|$stages") ;;
-    stages) chosen=(-E "$stages") ;;
-    faults) chosen=(-E "$starts") ;;
+    unit) chosen=(-Ev "$starts|$stages") share=(group 8) ;;
+    stages) chosen=(-E "$stages") share=(group 4) ;;
+    faults) chosen=(-E "$starts") share=(cat) ;;
     *) echo "unit, stages or faults, not $part" >&2; exit 2 ;;
   esac
+  list=$(find dist/test -name '*.test.js' | grep "${chosen[@]}" | sort | "${share[@]}")
   # Not mapfile: Bash on macOS is 3.2.
-  while IFS= read -r file; do files+=("$file"); done < <(find dist/test -name '*.test.js' | grep "${chosen[@]}" | sort)
+  while IFS= read -r file; do files+=("$file"); done <<<"$list"
 done
 # Without files, node would search for some itself.
 [ ${#files[@]} -gt 0 ]

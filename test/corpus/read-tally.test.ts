@@ -4,7 +4,7 @@ import { type Context, type Document, packContexts } from '../../src/corpus/cont
 import { corporaRead, ReadTally, readInWords } from '../../src/corpus/read-tally.js';
 import { openTokenizer } from '../../src/corpus/tokenizer.js';
 
-const tokenizer = await openTokenizer('assets/tiny-gemma', { bosTokenId: 2 });
+const tokenizer = openTokenizer('assets/tiny-gemma', { bosTokenId: 2 });
 
 const ids = (corpus: number, ...tokens: number[]): Document => ({
   ...{ pieces: [], ids: [Int32Array.from(tokens)], source: 'ids', corpus },
@@ -12,7 +12,8 @@ const ids = (corpus: number, ...tokens: number[]): Document => ({
 
 async function packed(documents: readonly Document[], length: number, tally?: ReadTally): Promise<Context[]> {
   const contexts: Context[] = [];
-  for await (const context of packContexts(documents, tokenizer, length, undefined, tally)) contexts.push(context);
+  for await (const context of packContexts(documents, await tokenizer, length, undefined, tally))
+    contexts.push(context);
   return contexts;
 }
 
@@ -81,7 +82,7 @@ test('a context that is full when its document breaks is given before the refusa
   const found: number[][] = [];
   const read = async () => {
     const documents = [{ pieces: [], ids: broken(), source: 'ids' }];
-    for await (const { tokens } of packContexts(documents, tokenizer, 4)) found.push([...tokens]);
+    for await (const { tokens } of packContexts(documents, await tokenizer, 4)) found.push([...tokens]);
   };
   await assert.rejects(read, /broken/);
   assert.deepEqual(found, [[2, 10, 11, 12]]);

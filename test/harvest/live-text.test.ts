@@ -5,7 +5,7 @@ import { ReadTally } from '../../src/corpus/read-tally.js';
 import { openTokenizer } from '../../src/corpus/tokenizer.js';
 import { LiveText } from '../../src/harvest/live-text.js';
 
-const tokenizer = await openTokenizer('assets/tiny-gemma', { bosTokenId: 2 });
+const tokenizer = openTokenizer('assets/tiny-gemma', { bosTokenId: 2 });
 const ids = (corpus: number, ...tokens: number[]): Document => ({
   ...{ pieces: [], ids: [Int32Array.from(tokens)], source: 'ids', corpus },
 });
@@ -14,7 +14,7 @@ const ids = (corpus: number, ...tokens: number[]): Document => ({
 async function reading(): Promise<Context[]> {
   const documents = [ids(0, 10, 11, 12), ids(1, 20, 21, 22, 23, 24, 25), ids(1, 10, 11, 12), ids(0, 30, 31, 32, 33)];
   const contexts = [];
-  for await (const one of packContexts(documents, tokenizer, 4, undefined, new ReadTally(2))) contexts.push(one);
+  for await (const one of packContexts(documents, await tokenizer, 4, undefined, new ReadTally(2))) contexts.push(one);
   return contexts;
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { before, test } from 'node:test';
 import { Refusal } from '../../src/errors/refusal.js';
 import { entriesOf } from '../../src/report/entries.js';
 import {
@@ -15,7 +15,10 @@ import {
 import { renderReport } from '../../src/report/report.js';
 import { elements, entries, evalRecord, sweep } from './sample.js';
 
-const saes = await readReference('paper-gemma-7b');
+let saes: Awaited<ReturnType<typeof readReference>>;
+before(async () => {
+  saes = await readReference('paper-gemma-7b');
+});
 
 test('every row of the table is read', () => {
   const lines = readFileSync('assets/paper/gemma-7b.csv', 'utf8').trim().split('\n');

@@ -12,12 +12,12 @@ import { openOnCpu } from '../train/engines/cuda/open-on-cpu.js';
 import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../train/engines/problem.js';
 import { CASES, VARIANTS, type Variant } from '../train/engines/variants.js';
 
-const golden = await openGolden('ablations');
+const golden = openGolden('ablations');
 
 async function startOf(name: string, { architecture }: Variant): Promise<Map<string, Float32Array>> {
   const from: ArchitectureName = name === 'rescale-and-shift' ? 'standard' : architecture;
   const parameters: Parameters = {};
-  for (const parameter of PARAMETERS[from]) parameters[parameter] = await golden.floats(`${from}/${parameter}`);
+  for (const parameter of PARAMETERS[from]) parameters[parameter] = await (await golden).floats(`${from}/${parameter}`);
   const sae = convert({ architecture: from, dIn: 8, dOut: 8, dSae: 24, parameters }, architecture);
   if (name === 'no-r-mag' || name === 'combined') sae.parameters.r_mag!.fill(0);
   return new Map(Object.entries(sae.parameters));
@@ -35,7 +35,11 @@ for (const [name, variant] of Object.entries(CASES)) {
       const settings = { ...smallSettings('gated', { dIn: 8, dSae: 24, batch: 16, scale: 1 }), ...variant };
       const start = await startOf(name, variant);
       const engine = await open(settings, start);
-      const [all, lr, l1] = [await golden.floats('batches'), await golden.doubles('lr'), await golden.doubles('l1')];
+      const [all, lr, l1] = [
+        await (await golden).floats('batches'),
+        await (await golden).doubles('lr'),
+        await (await golden).doubles('l1'),
+      ];
       for (let t = 0; t < 10; t++) {
         const metrics = await engine.step({ x: all.slice(t * 128, (t + 1) * 128) }, { lr: lr[t]!, l1: l1[t]! });
         for (const [term, value] of [
@@ -44,13 +48,13 @@ for (const [name, variant] of Object.entries(CASES)) {
           ['aux', metrics.aux],
           ['l0', metrics.l0],
         ] as const) {
-          const wanted = (await golden.doubles(`${name}/${term}`))[t]!;
+          const wanted = (await (await golden).doubles(`${name}/${term}`))[t]!;
           assert.ok(Math.abs(value - wanted) <= 1e-5 * Math.abs(wanted), `step ${t}, ${term}: ${value}, not ${wanted}`);
         }
       }
       const { parameters } = await engine.sae();
       for (const parameter of PARAMETERS[variant.architecture]) {
-        const [found, wanted] = [parameters[parameter]!, await golden.doubles(`${name}/${parameter}`)];
+        const [found, wanted] = [parameters[parameter]!, await (await golden).doubles(`${name}/${parameter}`)];
         const difference = relativeDifference(found, wanted);
         assert.ok(difference < 2e-5, `${parameter}: ${difference}`);
         if (!(variant.trained ?? [parameter]).includes(parameter)) assert.deepEqual(found, start.get(parameter));

@@ -12,7 +12,7 @@ import { refusesUsage } from '../config/refuses.js';
 import { openGolden, relativeDifference } from '../golden.js';
 import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../train/engines/problem.js';
 
-const golden = await openGolden('jumprelu');
+const golden = openGolden('jumprelu');
 const PLAIN = { steToEncoder: false, preActLoss: 0 };
 const ALL = { steToEncoder: true, preActLoss: 0.02 };
 const TANH = { sparsityLoss: 'tanh', tanhScale: 4 } as const;
@@ -49,9 +49,9 @@ for (const [name, options] of Object.entries(OPTIONS)) {
     test(`ten jumprelu steps (${name}) by the ${engineName} engine equal PyTorch autograd in float64`, async () => {
       const small = smallSettings('jumprelu', { options, dIn: 8, dSae: 24, batch: 16, scale: 1, deadWindow: 24 });
       const start = new Map<string, Float32Array>();
-      for (const parameter of PARAMETERS.jumprelu) start.set(parameter, await golden.floats(parameter));
+      for (const parameter of PARAMETERS.jumprelu) start.set(parameter, await (await golden).floats(parameter));
       const engine = await open(small, start);
-      const [all, lr] = [await golden.doubles('batches'), await golden.doubles('lr')];
+      const [all, lr] = [await (await golden).doubles('batches'), await (await golden).doubles('lr')];
       let dead = 0;
       for (let t = 0; t < 10; t++) {
         const x = Float32Array.from(all.subarray(t * 128, (t + 1) * 128));
@@ -62,17 +62,20 @@ for (const [name, options] of Object.entries(OPTIONS)) {
           ['aux', 'aux'],
           ['l0', 'l0'],
         ] as const) {
-          const wanted = (await golden.doubles(`${name}/${there}`))[t]!;
+          const wanted = (await (await golden).doubles(`${name}/${there}`))[t]!;
           const found = metrics[term];
           assert.ok(Math.abs(found - wanted) <= 1e-5 * Math.abs(wanted), `step ${t}, ${term}: ${found}, not ${wanted}`);
         }
         // Dead before a step: after the one before.
-        assert.equal(dead, (await golden.doubles(`${name}/dead`))[t]);
+        assert.equal(dead, (await (await golden).doubles(`${name}/dead`))[t]);
         ({ dead } = metrics);
       }
       const { parameters } = await engine.sae();
       for (const parameter of PARAMETERS.jumprelu) {
-        const difference = relativeDifference(parameters[parameter]!, await golden.doubles(`${name}/${parameter}`));
+        const difference = relativeDifference(
+          parameters[parameter]!,
+          await (await golden).doubles(`${name}/${parameter}`),
+        );
         assert.ok(difference < 2e-5, `${parameter}: ${difference}`);
       }
       await engine.close();

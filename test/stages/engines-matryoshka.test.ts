@@ -9,7 +9,7 @@ import { openSparseEngine } from '../../src/train/engines/sparse/engine.js';
 import { openGolden, relativeDifference } from '../golden.js';
 import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../train/engines/problem.js';
 
-const golden = await openGolden('matryoshka');
+const golden = openGolden('matryoshka');
 const prefixes = [5, 6, 14, 24];
 const OPTIONS: Readonly<Record<string, MatryoshkaOptions>> = {
   sum: { k: 3, kAux: 4, auxCoefficient: 1 / 32, prefixes, prefixWeights: [1, 1, 1, 1] },
@@ -31,20 +31,23 @@ for (const [name, options] of Object.entries(OPTIONS)) {
       const small = smallSettings('matryoshka', { options, dIn: 8, dSae: 24, batch: 16, scale: 1, deadWindow: 24 });
       const start = new Map<string, Float32Array>();
       for (const parameter of ['W_enc', 'W_dec', 'b_dec', 'b_enc'])
-        start.set(parameter, await golden.floats(parameter));
+        start.set(parameter, await (await golden).floats(parameter));
       const engine = await open(small, start);
-      const [all, lr] = [await golden.floats('batches'), await golden.doubles('lr')];
+      const [all, lr] = [await (await golden).floats('batches'), await (await golden).doubles('lr')];
       for (let t = 0; t < 10; t++) {
         const metrics = await engine.step({ x: all.slice(t * 128, (t + 1) * 128) }, { lr: lr[t]!, l1: 0 });
         for (const term of ['mse', 'aux', 'l0'] as const) {
-          const wanted = (await golden.doubles(`${name}/${term}`))[t]!;
+          const wanted = (await (await golden).doubles(`${name}/${term}`))[t]!;
           const found = metrics[term];
           assert.ok(Math.abs(found - wanted) <= 1e-5 * Math.abs(wanted), `step ${t}, ${term}: ${found}, not ${wanted}`);
         }
       }
       const { parameters } = await engine.sae();
       for (const parameter of PARAMETERS.matryoshka) {
-        const difference = relativeDifference(parameters[parameter]!, await golden.doubles(`${name}/${parameter}`));
+        const difference = relativeDifference(
+          parameters[parameter]!,
+          await (await golden).doubles(`${name}/${parameter}`),
+        );
         assert.ok(difference < 2e-5, `${parameter}: ${difference}`);
       }
       await engine.close();

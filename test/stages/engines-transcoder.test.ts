@@ -10,7 +10,7 @@ import { openSparseEngine } from '../../src/train/engines/sparse/engine.js';
 import { openGolden, relativeDifference } from '../golden.js';
 import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../train/engines/problem.js';
 
-const golden = await openGolden('transcoder');
+const golden = openGolden('transcoder');
 const ENGINES = { reference: openReferenceEngine, sparse: openSparseEngine };
 const [D_IN, D_OUT, D_SAE, BATCH] = [7, 9, 24, 16];
 const OPTIONS: Partial<Record<ArchitectureName, unknown>> = { topk: { k: 3, kAux: 2, auxCoefficient: 1 / 4 } };
@@ -26,10 +26,10 @@ for (const architecture of ['standard', 'gated', 'topk'] as const) {
         };
         const parameters = parametersOf({ architecture, skip });
         const start = new Map<string, Float32Array>();
-        for (const one of parameters) start.set(one, await golden.floats(`${architecture}/start/${one}`));
+        for (const one of parameters) start.set(one, await (await golden).floats(`${architecture}/start/${one}`));
         const engine = await open(settings, start);
-        const [x, y] = [await golden.floats('x'), await golden.floats('y')];
-        const [lr, l1] = [await golden.doubles('lr'), await golden.doubles('l1')];
+        const [x, y] = [await (await golden).floats('x'), await (await golden).floats('y')];
+        const [lr, l1] = [await (await golden).doubles('lr'), await (await golden).doubles('l1')];
         const rows = (values: Float32Array, t: number, d: number) => values.slice(t * BATCH * d, (t + 1) * BATCH * d);
         for (let t = 0; t < 10; t++) {
           const found = await engine.step({ x: rows(x, t, D_IN), y: rows(y, t, D_OUT) }, { lr: lr[t]!, l1: l1[t]! });
@@ -39,7 +39,7 @@ for (const architecture of ['standard', 'gated', 'topk'] as const) {
             ['aux', found.aux],
             ['l0', found.l0],
           ] as const) {
-            const wanted = (await golden.doubles(`${name}/${term}`))[t]!;
+            const wanted = (await (await golden).doubles(`${name}/${term}`))[t]!;
             assert.ok(
               Math.abs(value - wanted) <= 1e-5 * Math.abs(wanted),
               `step ${t}, ${term}: ${value}, not ${wanted}`,
@@ -49,7 +49,7 @@ for (const architecture of ['standard', 'gated', 'topk'] as const) {
         const sae = await engine.sae();
         assert.deepEqual([sae.transcoder, sae.skip, sae.forward!.apply_b_dec_to_input], [true, skip, false]);
         for (const one of parameters) {
-          const difference = relativeDifference(sae.parameters[one]!, await golden.doubles(`${name}/${one}`));
+          const difference = relativeDifference(sae.parameters[one]!, await (await golden).doubles(`${name}/${one}`));
           assert.ok(difference < 2e-5, `${one}: ${difference}`);
         }
         await engine.close();

@@ -22,7 +22,7 @@ import { temporaryDirectory } from '../temporary.js';
 const HOOK = 'blocks.2.hook_resid_post';
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
-const { fingerprint } = await openCheckpoint('assets/tiny-gemma');
+const original = openCheckpoint('assets/tiny-gemma');
 let counter = 0;
 
 /** A standard SAE with features ±x_i, so that x̂ = gain · x exactly. */
@@ -42,6 +42,7 @@ function identity(d: number, gain = 1): Sae {
 async function saved(sae: Sae, metadata: Record<string, unknown> = {}): Promise<string> {
   const directory = join(root, `sae-${counter++}`);
   mkdirSync(directory);
+  const { fingerprint } = await original;
   await saveSae(directory, sae, { hook_name: HOOK, context_size: 256, model_fingerprint: fingerprint, ...metadata });
   return directory;
 }
@@ -247,12 +248,12 @@ test('an SAE of another model is evaluated with --any-model', async () => {
 test('other weights have another fingerprint, and a copy elsewhere the same', async () => {
   const copy = join(root, 'copy');
   cpSync('assets/tiny-gemma', copy, { recursive: true });
-  assert.equal((await openCheckpoint(copy)).fingerprint, fingerprint);
+  assert.equal((await openCheckpoint(copy)).fingerprint, (await original).fingerprint);
   const path = join(copy, 'model.safetensors');
   const bytes = readFileSync(path);
   bytes[3_000_001]! ^= 1;
   writeFileSync(path, bytes);
-  assert.notEqual((await openCheckpoint(copy)).fingerprint, fingerprint);
+  assert.notEqual((await openCheckpoint(copy)).fingerprint, (await original).fingerprint);
 });
 
 test('an SAE or a model that is replaced during an evaluation is refused, and nothing is written', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { before, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { ActivationSource } from '../../src/activations/activation-source.js';
 import type { ActivationArray, Rows } from '../../src/activations/rows.js';
@@ -62,7 +62,10 @@ async function storeRows(more: Partial<HarvestConfig>): Promise<ActivationArray>
   const source = await openStoreSource({ activations: directory! });
   return (await source.batches('stored', 0).next(more.tokens ?? ROWS)).x;
 }
-const whole = await storeRows({});
+let whole: ActivationArray;
+before(async () => {
+  whole = await storeRows({});
+});
 
 test('a running model deals the rows of the store with windows as large as its pool, in every element type', async () => {
   for (const dtype of activationDTypes) {
