@@ -50,5 +50,3 @@ export async function writeOutputFile(
   await writeAside(path, content);
   return path;
 }
-
-/** Options of the page besides the evaluation. */

@@ -58,7 +58,7 @@ export async function writeReport(config: ReportConfig): Promise<string> {
   return writeOutputFile(out, html, config.overwrite);
 }
 
-/** What the page says besides the evaluation. */
+/** Options of the page besides the evaluation. */
 interface ReportOptions {
   /** Heading of the page. Default: "Sparse autoencoders on MODEL". */
   title?: string;
