@@ -3,9 +3,11 @@ import { z } from 'zod';
 import { givenCommand } from '../config/flags.js';
 import { activationDTypes, encodings, precisions } from '../config/values.js';
 import { textPositionSchema } from '../corpus/text-position.js';
+import { exists } from '../disk/input-file.js';
 import { readJournal } from '../disk/journal.js';
 import { checkJson, readJsonFile } from '../disk/json.js';
 import { writeAside } from '../disk/output-file.js';
+import { nearPath, withNear } from '../errors/nearest.js';
 import { Refusal } from '../errors/refusal.js';
 import { chatSchema, corporaReadSchema, documentsSchema } from '../sae/training-record.js';
 
@@ -254,11 +256,13 @@ export async function readManifest(directory: string): Promise<Manifest> {
 
 async function readManifestFile(directory: string): Promise<Manifest> {
   const path = manifestPath(directory);
+  const found = await exists(directory);
+  const near = found ? undefined : await nearPath(directory);
   const json = await readJsonFile(
     path,
     [
-      `${directory} is not an activation store (it has no manifest.json).`,
-      'Name a directory that `sae-pipe harvest` wrote, OUT/<hook>.',
+      `${directory} is not an activation store (${found ? 'it has no manifest.json' : 'there is nothing of that name'}).`,
+      withNear(near, 'Name a directory that `sae-pipe harvest` wrote, OUT/<hook>.'),
       'activations/not-a-store',
     ],
     AGAIN,

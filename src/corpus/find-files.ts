@@ -1,6 +1,7 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Encoding } from '../config/values.js';
+import { nearPath, withNear } from '../errors/nearest.js';
 import { Refusal } from '../errors/refusal.js';
 import {
   aside,
@@ -47,6 +48,10 @@ const MOST_FILES = 100_000;
 /** Max nesting of directories. */
 const DEEPEST_DIRECTORY = 64;
 
+/** How a file of another ending, source code say, is read nevertheless. */
+const OTHER_ENDINGS =
+  'The ending tells how a corpus is read: give copies of texts the ending .txt, one document each, or write them to a .jsonl file.';
+
 /**
  * The files of a corpus: the file itself, or all files below a directory, sorted by path. Links are followed.
  *
@@ -59,10 +64,10 @@ export async function findCorpusFiles(
   probe: Probe,
   arrays = false,
 ): Promise<CorpusFiles> {
-  const found = await stat(path).catch((cause) => {
+  const found = await stat(path).catch(async (cause) => {
     throw new Refusal(
       `The corpus ${path} does not exist.`,
-      `Give a file ending in ${READ_ENDINGS}, or a directory of such files.`,
+      withNear(await nearPath(path), `Give a file ending in ${READ_ENDINGS}, or a directory of such files.`),
       'corpus/none',
       {
         cause,
@@ -86,7 +91,7 @@ export async function findCorpusFiles(
     const skipped = first ? ` (skipped: ${first.name}, ${first.why}${walk.skipped.length > 1 ? ', …' : ''})` : '';
     throw new Refusal(
       `${path} has no file ending in ${READ_ENDINGS}${skipped}.`,
-      'The extension determines how a file is read.',
+      OTHER_ENDINGS,
       'corpus/nothing-to-read',
     );
   }
@@ -99,12 +104,7 @@ export async function findCorpusFiles(
 async function namedFile(path: string, encoding: Encoding, probe: Probe): Promise<CorpusFile> {
   const name = path.split('/').at(-1)!;
   const how = fileKindOf(name);
-  if (!how)
-    throw new Refusal(
-      `${path} does not end in ${READ_ENDINGS}.`,
-      'The extension determines how a file is read.',
-      'corpus/unknown-ending',
-    );
+  if (!how) throw new Refusal(`${path} does not end in ${READ_ENDINGS}.`, OTHER_ENDINGS, 'corpus/unknown-ending');
   const file = { path, name, bytes: await sizeOf(path), ...how };
   if (how.kind === 'parquet' && how.packing !== 'none') {
     throw new Refusal(

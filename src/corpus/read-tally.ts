@@ -144,8 +144,11 @@ export function readInWords(read: readonly CorpusRead[]): string[] {
   const known = read.reduce((sum, { documents }) => sum + documents, 0);
   const among = known > MOST_KNOWN ? ` (of the first ${MOST_KNOWN} different ones)` : '';
   return read.map(({ corpus, documents, tokens, duplicates, truncated }) => {
-    const cut = truncated > 0 ? `, ${truncated} of them in part` : '';
-    const again = duplicates > 0 ? `; ${duplicates} repeated${among}` : '';
+    const cut = truncated > 0 ? `, ${truncated} of them only in part` : '';
+    const again =
+      duplicates > 0
+        ? `; ${duplicates} ${duplicates === 1 ? 'is a copy' : 'are copies'} of an earlier one${among}`
+        : '';
     return `Read of ${corpus}: ${tokens} tokens of ${documents} ${documents === 1 ? 'document' : 'documents'}${cut}${again}.`;
   });
 }

@@ -81,3 +81,7 @@ export async function nearPath(path: string): Promise<string | undefined> {
   const [name] = nearest(basename(path), names.slice(0, MOST_COMPARED), 1);
   return name === undefined || name === basename(path) ? undefined : join(parent, name);
 }
+
+/** A remedy, after the question whether another path was meant. */
+export const withNear = (near: string | undefined, remedy: string): string =>
+  near === undefined ? remedy : `Did you mean ${near}? ${remedy}`;

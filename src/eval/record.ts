@@ -7,6 +7,7 @@ import { type EveryKey, parseJson, readTextFile } from '../disk/json.js';
 import { Displaced } from '../disk/lock.js';
 import { writeAside } from '../disk/output-file.js';
 import { Unconfirmed } from '../disk/refused.js';
+import { nearPath, withNear } from '../errors/nearest.js';
 import { Refusal } from '../errors/refusal.js';
 import { copiedCurve, METRICS_FILE, type MetricsRecord, RANGE, readCurve } from '../sae/training-curve.js';
 import { chatSchema, documentsSchema, trainingRecordOf } from '../sae/training-record.js';
@@ -368,7 +369,11 @@ export async function readEvaluation(directory: string): Promise<Evaluation> {
       () => false,
     );
     const cause = isThere ? `${directory} has no ${EVAL_FILE}.` : `The directory ${directory} does not exist.`;
-    throw new Refusal(cause, OTHER_DIRECTORY, 'eval/no-evaluation');
+    throw new Refusal(
+      cause,
+      withNear(isThere ? undefined : await nearPath(directory), OTHER_DIRECTORY),
+      'eval/no-evaluation',
+    );
   }
   const parsed = z.array(evalRecord).safeParse(parsedOrRefused(text, path));
   if (!parsed.success) throw new Refusal(`${path}: ${firstIssue(parsed.error)}.`, RERUN, 'eval/broken-evaluation');

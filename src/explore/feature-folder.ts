@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { checkJson, readJsonFile } from '../disk/json.js';
+import { nearPath, withNear } from '../errors/nearest.js';
 import { Refusal } from '../errors/refusal.js';
 import {
   FEATURES_FILE,
@@ -37,7 +38,7 @@ export async function openFeatureFolder(path: string): Promise<FeatureFolder> {
   if (!found?.isDirectory()) {
     throw new Refusal(
       found ? `${path} is not a directory.` : `The directory ${path} does not exist.`,
-      'Give the --out of `sae-pipe features`.',
+      withNear(found ? undefined : await nearPath(path), 'Give the --out of `sae-pipe features`.'),
       'explore/no-directory',
     );
   }

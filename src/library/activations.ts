@@ -37,8 +37,16 @@ export class Activations {
   }
 }
 
-/** @throws Refusal if the width differs; `what` names the rows */
-export function checkWidth({ width }: Activations, expected: number, what: string): void {
+/** @throws Refusal if these are not activations, or the width differs; `what` names the rows */
+export function checkWidth(rows: Activations, expected: number, what: string): void {
+  if (!(rows?.data instanceof Float32Array)) {
+    throw new Refusal(
+      `${what} are not \`Activations\`.`,
+      'Give one that `cache.get(hook)` or `sae.encode` returned, or `new Activations(data, width)`.',
+      'library/wrong-width',
+    );
+  }
+  const { width } = rows;
   if (width === expected) return;
   throw new Refusal(
     `${what} have width ${width}, but ${expected} is required.`,

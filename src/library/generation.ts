@@ -10,7 +10,7 @@ import { type Change, checkChanges, type Operation } from '../sae/feature-change
 import type { ModelSession } from './model-session.js';
 import { type RunOptions, stopOf } from './run-options.js';
 import type { SAE } from './sae.js';
-import { checkWhole, configFromOptions } from './stage-options.js';
+import { checkOptionNames, checkWhole, configFromOptions } from './stage-options.js';
 
 /** How a prompt is continued. */
 export interface GenerateOptions extends Pick<RunOptions, 'signal'> {
@@ -63,8 +63,19 @@ export interface SteeredText {
   readonly steered: GeneratedText;
 }
 
+const GENERATE_OPTIONS = {
+  ...{ maxNewTokens: true, temperature: true, topK: true, topP: true, seed: true, stop: true },
+  ...{ onText: true, signal: true },
+} as const satisfies Record<keyof GenerateOptions, true>;
+
+const STEER_OPTIONS = {
+  ...{ maxNewTokens: true, temperature: true, topK: true, topP: true, seed: true, stop: true },
+  ...{ signal: true, errorTerm: true, from: true },
+} as const satisfies Record<keyof SteerOptions, true>;
+
 /** Continues a prompt. Calls must not overlap. */
 export async function generateText(session: ModelSession, prompt: string, options: GenerateOptions) {
+  checkOptionNames(options, GENERATE_OPTIONS);
   const { model, settings } = session;
   const tokens = promptTokens(model, prompt);
   const [text] = await continuations(session, { tokens, saes: [], errorTerm: true }, options, [
@@ -78,8 +89,10 @@ export async function steerText(
   session: ModelSession,
   prompt: string,
   changes: readonly FeatureIntervention[],
-  { errorTerm = true, from, ...options }: SteerOptions,
+  given: SteerOptions,
 ): Promise<SteeredText> {
+  checkOptionNames(given, STEER_OPTIONS);
+  const { errorTerm = true, from, ...options } = given;
   if (from !== undefined) checkWhole('from', from, 0);
   const saes = [...new Set(changes.map(({ sae }) => sae))];
   const fitted = await Promise.all(saes.map((sae) => session.fit(sae)));

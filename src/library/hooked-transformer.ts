@@ -1,5 +1,5 @@
 import { tokenTexts } from '../corpus/token-texts.js';
-import { Refusal } from '../errors/refusal.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { openModel, openTextModel, promptTokens } from '../generate/prompts.js';
 import { expandHooks } from '../lm/chosen-hooks.js';
 import { findHook } from '../lm/hooks.js';
@@ -16,7 +16,7 @@ import {
 } from './generation.js';
 import { ModelSession } from './model-session.js';
 import { progressOf, type RunOptions, stopOf } from './run-options.js';
-import { configFromOptions } from './stage-options.js';
+import { checkOptionNames, configFromOptions } from './stage-options.js';
 
 /** How a model is opened. */
 export interface ModelOptions extends RunOptions {
@@ -64,8 +64,14 @@ export interface CachedRun {
   readonly cache: ReadonlyMap<string, Activations>;
 }
 
+const OPTIONS = {
+  ...{ revision: true, offline: true, device: true, precision: true, threads: true, prependBos: true },
+  ...{ log: true, onProgress: true, signal: true },
+} as const satisfies Record<keyof ModelOptions, true>;
+
 /** The options with their defaults. @throws UsageRefusal naming an invalid one */
 function checkedOptions(model: string, options: ModelOptions) {
+  checkOptionNames(options, OPTIONS);
   const { revision, offline, device, precision, threads, prependBos } = options;
   const flags = { model, revision, offline, device, precision, threads, prependBos };
   return configFromOptions('generate', { ...flags, prompt: '-' });
@@ -132,6 +138,13 @@ export class HookedTransformer {
    * @throws Refusal if there is no such hook, the text is longer than the model's positions, or values are not finite
    */
   async runWithCache(input: string | ArrayLike<number>, hooks: string | readonly string[]): Promise<CachedRun> {
+    if (hooks === undefined) {
+      throw new UsageRefusal(
+        'runWithCache was not told which hooks to keep.',
+        "Name them: 'blocks.2.hook_resid_post', a pattern such as 'blocks.*.hook_resid_post', or a list.",
+        'config/missing-flag',
+      );
+    }
     const { config } = this.session.model.checkpoint;
     const names = await expandHooks([hooks].flat(), async () => this.hooks.map(({ name }) => name));
     const wanted = names.map((name) => findHook(name, config));

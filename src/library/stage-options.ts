@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { flagName } from '../config/flags.js';
 import { loadConfig } from '../config/load.js';
 import type { STAGES, StageName } from '../config/stages.js';
+import { didYouMean } from '../errors/nearest.js';
 import { UsageRefusal } from '../errors/refusal.js';
 
 /** Options by flag name: dSae → d-sae. Undefined ones are not given. */
@@ -35,6 +36,23 @@ export function checkWhole(option: string, value: number, least: number): void {
     `${option}: ${value} is not an integer of at least ${least}.`,
     'Give one, or omit it.',
     'config/wrong-value',
+  );
+}
+
+/**
+ * Checks the names of options that are not all flags of a command: one that is not known would do nothing.
+ *
+ * @param known every option that there is
+ * @throws UsageRefusal naming one that is not among them
+ */
+export function checkOptionNames(options: object, known: Readonly<Record<string, true>>): void {
+  const names = Object.keys(known);
+  const wrong = Object.keys(options).find((name) => !(name in known));
+  if (wrong === undefined) return;
+  throw new UsageRefusal(
+    `${wrong} is not an option here.`,
+    didYouMean(wrong, names) ?? `The options are ${names.join(', ')}.`,
+    'config/unknown-flag',
   );
 }
 

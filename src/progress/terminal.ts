@@ -110,9 +110,9 @@ class LineDisplay extends Display {
     if (!task.begun) this.printed = now;
     if ((now - this.printed) / 1000 < LINE_INTERVAL) return;
     this.printed = now;
-    const { rate, left } = rateAndLeft(task);
+    const pace = task.left() === undefined ? '' : paceOf(task);
     const percent = Math.floor((100 * task.done) / task.total);
-    process.stderr.write(`${task.label}: ${percent} % · ${rate} · ${left} left ${note}\n`);
+    process.stderr.write(`${task.label}: ${`${percent} %${pace} ${note}`.trimEnd()}\n`);
   }
 
   protected ended(task: Task): void {
@@ -125,6 +125,12 @@ class LineDisplay extends Display {
   protected bars(): undefined {
     return undefined;
   }
+}
+
+/** Left out where there is no rate yet. */
+function paceOf(task: Task): string {
+  const { rate, left } = rateAndLeft(task);
+  return ` · ${rate} · ${left} left`;
 }
 
 function rateAndLeft(task: Task): { rate: string; left: string } {

@@ -58,6 +58,12 @@ export function exact(value: number): string {
   return (value < 0 ? MINUS : '') + (digits.includes('e') ? digits : grouped(digits));
 }
 
+/** A setting where there is little room: as given, or to 4 digits where it was found by a computation (0.28219490944…). */
+export function shortSetting(value: number): string {
+  const short = Number(value.toPrecision(4));
+  return exact(Number(value.toPrecision(6)) === value ? value : short);
+}
+
 /** A count and its noun: 1 SAE, 12 SAEs. */
 export function counted(count: number, noun: string): string {
   return `${integer(count)} ${noun}${count === 1 ? '' : 's'}`;

@@ -1,7 +1,7 @@
 import type { EvalRecord, Headline } from '../eval/record.js';
 import { distinct, type Entry, recordedLambda } from './entries.js';
 import { inlineMarker } from './family-styles.js';
-import { exact, fixed } from './numbers-and-axes.js';
+import { fixed, shortSetting } from './numbers-and-axes.js';
 import { type Markup, markup } from './page.js';
 
 interface Column {
@@ -30,7 +30,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
     definition: 'Sparsity coefficient used in training, as recorded in cfg.json.',
     value: ({ cfg }) => recordedLambda(cfg),
     decimals: 3,
-    written: exact,
+    written: shortSetting,
   },
   {
     title: 'd_sae',

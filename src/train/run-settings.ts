@@ -304,7 +304,7 @@ function checkFlagsOf({ arch, ...flags }: Pick<TrainConfig, 'arch'> & Readonly<R
     if (!given(flags[key] ?? usual, usual)) continue;
     throw new UsageRefusal(
       `--${flagName(key)} applies to a sparsity penalty, but the loss of --arch ${arch} has none.`,
-      `Omit --${flagName(key)}.`,
+      key === 'l0' ? 'Its L0 is --k: give --k instead of --l0.' : `Omit --${flagName(key)}.`,
       'train/foreign-flag',
     );
   }

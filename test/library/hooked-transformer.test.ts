@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Interrupted } from '../../src/errors/refusal.js';
+import { type Activations, checkWidth } from '../../src/library/activations.js';
 import { bundled, HookedTransformer } from '../../src/library/index.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
@@ -99,4 +100,21 @@ test('a stopped text is not returned', async () => {
   assert.equal(pieces.length, 1);
   // What was under way is over, and the next text has the model to itself.
   assert.equal((await model.generate(TEXT, { maxNewTokens: 2 })).tokens.length, 2);
+});
+
+test('an option that does not exist, a missing hook or missing activations are refused, not ignored', async () => {
+  // Written as in JavaScript, where no type is checked.
+  const loose = model as unknown as Record<
+    'generate' | 'steer' | 'runWithCache',
+    (...given: unknown[]) => Promise<unknown>
+  >;
+  await refusesUsage(() => loose.generate(TEXT, { tokens: 5 }), 'config/unknown-flag', 'tokens');
+  await refusesUsage(() => loose.steer(TEXT, [], { maxTokens: 5 }), 'config/unknown-flag', 'maxTokens');
+  await refusesUsage(() => loose.runWithCache(TEXT), 'config/missing-flag');
+  const misspelt = { thread: 1 } as object;
+  const open = () => HookedTransformer.fromPretrained(bundled.model, misspelt);
+  await refusesUsage(open, 'config/unknown-flag', 'thread', 'threads');
+  for (const rows of [undefined, new Float32Array(192)]) {
+    await refuses(() => checkWidth(rows as unknown as Activations, 192, 'The activations'), 'library/wrong-width');
+  }
 });

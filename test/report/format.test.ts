@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { listed } from '../../src/config/suggest.js';
-import { compact, fixed, integer, percent } from '../../src/report/numbers-and-axes.js';
+import { compact, fixed, integer, percent, shortSetting } from '../../src/report/numbers-and-axes.js';
 
 test('numbers are written for readers', () => {
   assert.equal(fixed(-0.00001, 3), '0.000');
@@ -21,4 +21,9 @@ test('numbers are written for readers', () => {
     '0',
   ]);
   assert.equal(listed(['a', 'b', 'c']), 'a, b and c');
+});
+
+test('a setting is written as given, and to 4 digits where a computation found it', () => {
+  const found = [3, 1.2345, 1e-4, 0.000123, 2.8219490944471985].map(shortSetting);
+  assert.deepEqual(found, ['3', '1.2345', '1e-4', '1.23e-4', '2.822']);
 });

@@ -1,7 +1,7 @@
 import type { FeaturePage, LogitEffect, RelatedFeature } from '../api.js';
 import { type Child, el } from './dom.js';
 import { cosineText, integerText, signedText } from './format.js';
-import { tokenPieces } from './token-text.js';
+import { isHit, tokenPieces, writtenToken } from './token-text.js';
 
 /**
  * A token by itself, with visible white space.
@@ -10,12 +10,8 @@ import { tokenPieces } from './token-text.js';
  */
 export function tokenChip(token: string, searched = ''): HTMLElement {
   const pieces = tokenPieces(token).map(({ text, mark }) => (mark ? el('span', { class: 'mark' }, text) : text));
-  const wanted = searched
-    .replace(/^"(.+)"$/s, '$1')
-    .trim()
-    .toLowerCase();
-  const hit = wanted !== '' && token.toLowerCase().includes(wanted);
-  return el('span', { class: hit ? 'token hit' : 'token' }, pieces);
+  const title = writtenToken(token);
+  return el('span', { class: isHit(token, searched) ? 'token hit' : 'token', ...(title && { title }) }, pieces);
 }
 
 /** The tokens that the feature makes more and less likely, directly: two lists of bars on the same scale. */

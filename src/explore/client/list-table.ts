@@ -2,6 +2,7 @@ import type { FeatureRow, ListColumn, ListQuery } from '../api.js';
 import { type Child, el } from './dom.js';
 import { tokenChip } from './effects.js';
 import { activationText, cosineText, logPlace, shareText } from './format.js';
+import { foremostTokens } from './token-text.js';
 
 interface Column {
   readonly title: string;
@@ -34,12 +35,13 @@ const COLUMNS: readonly Column[] = [
       label !== null
         ? el('span', { class: 'given' }, label)
         : max > 0
-          ? tokens.slice(0, MOST_TOKENS).map((token) => tokenChip(token, searched))
+          ? foremostTokens(tokens, searched, MOST_TOKENS).map((token) => tokenChip(token, searched))
           : el('span', { class: 'none' }, 'never fires'),
   },
   {
     ...{ title: 'Raises', meaning: 'tokens whose logits it raises most', sorts: null, kind: 'text' },
-    cell: ({ logits }, searched) => logits.slice(0, MOST_TOKENS).map((token) => tokenChip(token, searched)),
+    cell: ({ logits }, searched) =>
+      foremostTokens(logits, searched, MOST_TOKENS).map((token) => tokenChip(token, searched)),
   },
   {
     ...{

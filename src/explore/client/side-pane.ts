@@ -100,6 +100,6 @@ function corpusFacts({ model, corpus, tokens, contexts, contextLength }: Explore
     ['model', model],
     ['corpus', corpus],
     ['tokens', integerText(tokens)],
-    ['contexts', `${integerText(contexts)} of ${integerText(contextLength)}`],
+    ['contexts', `${integerText(contexts)}, of ${integerText(contextLength)} tokens each`],
   ];
 }

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { nearPath } from '../../errors/nearest.js';
+import { nearPath, withNear } from '../../errors/nearest.js';
 import { Refusal } from '../../errors/refusal.js';
 import { checkRevision, isModelId } from '../../hub/cache.js';
 import { type Release, releaseNamed } from './releases.js';
@@ -72,7 +72,10 @@ async function nothingThere(reference: string): Promise<Refusal> {
   const near = await nearPath(reference);
   return new Refusal(
     `${reference} is not an SAE directory: it does not exist.`,
-    `${near === undefined ? '' : `Did you mean ${near}? `}Give a directory that \`sae-pipe train\` finished, a published SAE's, OWNER/REPO/PATH on the hub, or RELEASE:ID.`,
+    withNear(
+      near,
+      "Give a directory that `sae-pipe train` finished, a published SAE's, OWNER/REPO/PATH on the hub, or RELEASE:ID.",
+    ),
     'sae/not-an-sae',
   );
 }

@@ -9,7 +9,13 @@ import {
   signedText,
 } from '../../../src/explore/client/format.js';
 import { HEAT_LEVELS, heatLevel } from '../../../src/explore/client/heat.js';
-import { runningPieces, spokenToken, tokenPieces } from '../../../src/explore/client/token-text.js';
+import {
+  foremostTokens,
+  runningPieces,
+  spokenToken,
+  tokenPieces,
+  writtenToken,
+} from '../../../src/explore/client/token-text.js';
 
 test('numbers keep their significant digits, and no more', () => {
   const shares = [0, 1, 0.5, 0.0955, 0.00424, 0.00012, 1.5e-6, 2e-9].map(shareText);
@@ -54,4 +60,21 @@ test('white space of a token is visible, and its text stays as it is', () => {
     { text: '↵', mark: true },
   ]);
   assert.deepEqual(['▁the', '\n', ''].map(spokenToken), ['the', 'white space', 'empty']);
+});
+
+test('a token of one byte is shown as its sign, if it has one', () => {
+  const shown = ['<0x3D>', '<0x0A>', '<0x20>', '<0xE2>', '<0x07>', 'a<0x3D>'].map(tokenPieces);
+  assert.deepEqual(shown.flat(), [
+    ...['=', '↵', '·'].map((text) => ({ text, mark: true })),
+    ...['<0xE2>', '<0x07>', 'a<0x3D>'].map((text) => ({ text, mark: false })),
+  ]);
+  assert.deepEqual(runningPieces('<0x23>'), [{ text: '#', mark: true }]);
+  assert.deepEqual(['<0x3D>', '<0xE2>', '='].map(writtenToken), ['<0x3D>', undefined, undefined]);
+  assert.equal(spokenToken('<0x3D>'), '=');
+});
+
+test('tokens that were searched for come first, however weak', () => {
+  const tokens = ['▁a', '▁b', '▁c', '▁revenues'];
+  assert.deepEqual(foremostTokens(tokens, 'Revenue', 2), ['▁revenues', '▁a']);
+  assert.deepEqual(foremostTokens(tokens, '', 2), ['▁a', '▁b']);
 });
