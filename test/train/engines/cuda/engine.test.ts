@@ -132,7 +132,7 @@ test('--engine cuda needs --experimental and a CUDA device, and auto never picks
   const topk = (auxCoefficient: number) => smallSettings('topk', { options: { k: 8, kAux: 4, auxCoefficient } });
   for (const auxCoefficient of [0, 0.1]) assert.equal(chooseEngine(cuda, topk(auxCoefficient)), 'cuda');
   const multi = smallSettings('topk', { options: { k: 8, kAux: 4, auxCoefficient: 0, multiTopk: true } });
-  refused(cuda, /--engine cuda cannot train this SAE: --multi-topk has two reconstructions/, multi);
+  refused(cuda, /--engine cuda cannot train this SAE: --multi-topk needs two reconstructions/, multi);
   refused({ engine: 'auto', enginePrecision: 'tf32' }, /--engine-precision tf32 requires --engine cuda/);
   refused({ engine: 'reference', device: 'cuda', enginePrecision: 'bfloat16' }, /requires --engine cuda/);
 });
