@@ -107,7 +107,7 @@ test('what does not fit is refused by name', (t) => {
     );
   refused('sweep: {runs: [{arch: gated, d-saes: 8}]}', /no flag "d-saes".*d-sae/);
   refused('sweep: {runs: [{d-sae: 8, out: x}]}', /sets out for each run itself/);
-  refused('train: {d-sae: 8}\nsweep: {l1: [1, 1]}', /has h\/gated_d-sae-8_l1-1_seed-0 twice/);
+  refused('train: {d-sae: 8}\nsweep: {l1: [1, 1]}', /contains h\/gated_d-sae-8_l1-1_seed-0 twice/);
   refused('train: {d-sae: 8}\nsweep: {runs: [{lr: -1}]}', /--lr/);
   refused(
     'train: {d-sae: 8}\nsweep: {runs: [{hook: elsewhere}]}',
