@@ -80,9 +80,9 @@ test('mistakes in the command exit 2 with one line that names what is meant', as
 
 test('a mistake is printed as one line of plain text: what is wrong, then what to do', async () => {
   for (const [args, line] of [
-    [['trian'], /^sae-pipe: There is no command "trian"\. Did you mean train\?\n$/],
+    [['trian'], /^sae-pipe: "trian" is not a command\. Did you mean train\?\n$/],
     [['report'], /^sae-pipe: <evaluation> and --out are missing\. \S[^\n]*\.\n$/],
-    [['--log=text'], /^sae-pipe: No command is given\. \S[^\n]*\.\n$/],
+    [['--log=text'], /^sae-pipe: No command given\. \S[^\n]*\.\n$/],
   ] as const) {
     const { code, stdout, stderr } = await run(...args);
     assert.deepEqual([code, stdout], [2, '']);
