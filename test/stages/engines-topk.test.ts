@@ -101,11 +101,11 @@ test('a batch whose errors are all equal has no auxiliary loss, and stays finite
   }
 });
 
-test('auto takes the sparse engine, and CUDA says what it lacks', () => {
+test('auto takes the sparse engine, and CUDA can be asked for but for multi-TopK', () => {
   assert.equal(chooseEngine({ engine: 'auto' }, settings()), 'sparse');
   const cuda = { engine: 'cuda', device: 'cuda', experimental: true } as const;
-  assert.throws(() => chooseEngine(cuda, settings()), /auxiliary loss of dead features/);
-  assert.equal(chooseEngine(cuda, settings({ auxCoefficient: 0 })), 'cuda');
+  assert.equal(chooseEngine(cuda, settings()), 'cuda');
+  assert.throws(() => chooseEngine(cuda, settings({ multiTopk: true })), { code: 'train/engine-cannot' });
 });
 
 test('k is needed and fits the dictionary; the rest has its usual value', () => {
