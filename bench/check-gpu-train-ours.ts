@@ -1,36 +1,25 @@
 /**
  * Steps of one engine from a fixed start, in a separate process, for the training part of `npm run check:gpu`:
  *
- *     node dist/bench/check-gpu-train-ours.js ENGINE PRECISION DEVICE STEPS STATE.safetensors [small]
+ *     node dist/bench/check-gpu-train-ours.js ARCHITECTURE ENGINE PRECISION DEVICE STEPS STATE.safetensors [small]
  *
  * Writes the parameters, and prints the metrics of every step in one line of JSON.
  */
 
 import { Generator } from '../src/random/generator.js';
-import { initialise, PARAMETERS } from '../src/sae/registry.js';
-import { square } from '../src/sae/sae.js';
+import { PARAMETERS } from '../src/sae/registry.js';
+import type { ArchitectureName } from '../src/sae/sae.js';
 import { writeSafetensors } from '../src/safetensors/file.js';
-import type { EngineSettings, StepMetrics } from '../src/train/engines/engine.js';
+import type { StepMetrics } from '../src/train/engines/engine.js';
 import { openEngine } from '../src/train/engines/open.js';
+import { problemSettings, problemStart } from './check-gpu-problem.js';
 import { type CudaPrecision, openCuda } from './cuda-engine.js';
 
-const [engineName, precision, device, count, path, size] = process.argv.slice(2);
-const sizes = size === 'small' ? { dIn: 22, dSae: 210, batch: 70 } : { dIn: 256, dSae: 4096, batch: 512 };
-const settings: EngineSettings = {
-  ...{ architecture: 'gated', ...sizes, batchDType: 'float32', scale: 1 },
-  ...{ beta1: 0, beta2: 0.999, deadWindow: 100_000 },
-} as const;
-const { dIn, dSae, batch, architecture } = settings;
-
-const random = new Generator(11);
-const { parameters } = initialise(architecture, square(dIn, dSae), 11);
-const start = new Map<string, Float32Array>(Object.entries(parameters));
-// Rows of W_enc are unit vectors, so that a pre-activation is about a standard normal number: 1 in 50 is above 2.
-for (const name of PARAMETERS[architecture]) {
-  if (name === 'W_enc' || name === 'W_dec') continue;
-  const centre = name === 'b_gate' ? -2 : 0;
-  for (let i = 0; i < start.get(name)!.length; i++) start.get(name)![i] = centre + 0.1 * random.normal();
-}
+const [architecture, engineName, precision, device, count, path, size] = process.argv.slice(2);
+const settings = problemSettings(architecture as ArchitectureName, size === 'small' ? 'small' : 'usual');
+const { dIn, batch } = settings;
+const start = problemStart(settings);
+const random = new Generator(12);
 
 const engine =
   engineName === 'cuda'
@@ -45,7 +34,7 @@ const state = await engine.state();
 await engine.close();
 await writeSafetensors(
   path!,
-  PARAMETERS[architecture].map((name) => {
+  PARAMETERS[settings.architecture].map((name) => {
     const values = state.get(name)!;
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     return { name, dtype: 'F32', shape: [values.length], bytes };

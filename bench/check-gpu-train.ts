@@ -9,9 +9,12 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { cudaTraining } from '../src/doctor/machine.js';
 import { Generator } from '../src/random/generator.js';
+import { trainable } from '../src/sae/registry.js';
+import type { ArchitectureName } from '../src/sae/sae.js';
 import { readAllFloats } from '../src/safetensors/floats.js';
 import type { StepMetrics } from '../src/train/engines/engine.js';
 import type { Comparison } from './check-gpu-agreement.js';
+import type { ProblemSize } from './check-gpu-problem.js';
 import { CUDA_FLAGS, type CudaPrecision } from './cuda-engine.js';
 
 const run = promisify(execFile);
@@ -21,6 +24,10 @@ const OURS = fileURLToPath(new URL('check-gpu-train-ours.js', import.meta.url));
 const STEPS = 50;
 /** How far the two engines may differ after this many steps, as a share of the reference's norm or value. */
 const BOUNDS: Partial<Record<CudaPrecision, number>> = { float32: 1e-4, tf32: 1e-3 };
+/** Steps of the other architectures, in float32: the first two have no dead feature yet. */
+const FEW_STEPS = 10;
+/** The architectures that are compared in so few steps; each has kernels of another text. */
+export const OTHERS: readonly ArchitectureName[] = trainable.filter((name) => name !== 'gated');
 /** Kernels run about a hundred times slower under compute-sanitizer. */
 const SANITIZED_STEPS = 3;
 const KILLS = 3;
@@ -33,14 +40,20 @@ export async function unusableForTraining(device: string): Promise<string | null
   return `The CUDA engine cannot be used here: ${obstacle}; docs/how-to/gpu.md says what it needs.`;
 }
 
+/** Checks that may be left out. */
+export interface Without {
+  readonly sanitizer: boolean;
+  readonly architectures: boolean;
+}
+
 /** @param directory where it may write */
-export async function checkTraining(device: string, directory: string, sanitize = true): Promise<Comparison[]> {
+export async function checkTraining(device: string, directory: string, without: Without): Promise<Comparison[]> {
   const training = [...CUDA_FLAGS, '--device', device];
-  return [
-    ...(await agreement(device, directory)),
-    await killed(training, directory),
-    ...(sanitize ? [await sanitized(device, directory)] : []),
-  ];
+  const found = [...(await agreement(device, directory)), await killed(training, directory)];
+  if (!without.sanitizer) found.push(await sanitized(device, directory));
+  if (without.architectures) return found;
+  for (const architecture of OTHERS) found.push(await architectureAgrees(architecture, device, directory));
+  return found;
 }
 
 export interface Steps {
@@ -48,30 +61,65 @@ export interface Steps {
   readonly metrics: readonly StepMetrics[];
 }
 
-async function steps(engine: string, precision: string, device: string, directory: string): Promise<Steps> {
-  const path = join(directory, `${engine}-${precision}.safetensors`);
-  const { stdout } = await run(process.execPath, [OURS, engine, precision, device, String(STEPS), path]);
+/** What bench/check-gpu-train-ours.ts is to do. */
+interface StepsJob {
+  readonly architecture: ArchitectureName;
+  readonly engine: 'reference' | 'cuda';
+  readonly precision: CudaPrecision;
+  readonly device: string;
+  readonly count: number;
+  readonly size: ProblemSize;
+}
+
+async function steps(job: StepsJob, directory: string): Promise<Steps> {
+  const { architecture, engine, precision, device, count, size } = job;
+  const path = join(directory, `${architecture}-${engine}-${precision}.safetensors`);
+  const { stdout } = await run(process.execPath, [
+    ...[OURS, architecture, engine, precision, device, String(count), path, size],
+  ]);
   const found = await readAllFloats(path);
   return {
     parameters: new Map([...found].map(([name, { values }]) => [name, values])),
-    metrics: JSON.parse(stdout) as StepMetrics[],
+    // On the emulated device, the runner of its tests prints, too.
+    metrics: JSON.parse(stdout.split('\n').find((line) => line.startsWith('['))!) as StepMetrics[],
   };
 }
 
 async function agreement(device: string, directory: string): Promise<Comparison[]> {
-  const reference = await steps('reference', 'float32', device, directory);
+  const job = { architecture: 'gated', device, count: STEPS, size: 'usual' } as const;
+  const reference = await steps({ ...job, engine: 'reference', precision: 'float32' }, directory);
   const found: Comparison[] = [];
   for (const [precision, bound] of Object.entries(BOUNDS)) {
-    const cuda = await steps('cuda', precision, device, directory);
-    const { name, difference } = worst(cuda, reference);
-    found.push({
-      what: `${STEPS} steps of the CUDA engine in ${precision} and of the reference engine`,
-      value: `${difference.toExponential(1)} (${name})`,
-      bound: `at most ${bound}`,
-      agrees: difference <= bound,
-    });
+    const cuda = await steps({ ...job, engine: 'cuda', precision: precision as CudaPrecision }, directory);
+    const what = `${STEPS} steps of the CUDA engine in ${precision} and of the reference engine`;
+    found.push(compared(what, bound, worst(cuda, reference)));
   }
   return found;
+}
+
+function compared(what: string, bound: number, { name, difference }: ReturnType<typeof worst>): Comparison {
+  const value = `${difference.toExponential(1)} (${name})`;
+  return { what, value, bound: `at most ${bound}`, agrees: difference <= bound };
+}
+
+/** Ten steps of both engines, with dead features. If one of the engines fails, its error is what was found. */
+export async function architectureAgrees(
+  architecture: ArchitectureName,
+  device: string,
+  directory: string,
+  size: ProblemSize = 'usual',
+): Promise<Comparison> {
+  const what = `${FEW_STEPS} ${architecture} steps of the CUDA engine in float32 and of the reference engine`;
+  const bound = BOUNDS.float32!;
+  const job = { architecture, device, count: FEW_STEPS, size, precision: 'float32' } as const;
+  try {
+    const reference = await steps({ ...job, engine: 'reference' }, directory);
+    return compared(what, bound, worst(await steps({ ...job, engine: 'cuda' }, directory), reference));
+  } catch (error) {
+    const { message, stderr = '' } = error as { message: string; stderr?: string };
+    const line = stderr.split('\n').find((text) => /error/i.test(text)) ?? message.split('\n')[0]!;
+    return { what, value: line.trim(), bound: `at most ${bound}`, agrees: false };
+  }
 }
 
 /** The largest difference of the two: of a parameter as a share of its norm, of a metric as a share of its value. */
@@ -85,7 +133,9 @@ export function worst(ours: Steps, reference: Steps): { name: string; difference
   for (const [name, values] of reference.parameters) look(name, normDifference(ours.parameters.get(name)!, values));
   reference.metrics.forEach((metrics, t) => {
     for (const name of ['mse', 'l1', 'aux', 'l0', 'variance'] as const) {
-      look(`${name} of step ${t + 1}`, Math.abs(ours.metrics[t]![name] / metrics[name] - 1));
+      const [mine, wanted] = [ours.metrics[t]![name], metrics[name]];
+      // Without a penalty, or without dead features, both are 0.
+      look(`${name} of step ${t + 1}`, mine === wanted ? 0 : Math.abs(mine / wanted - 1));
     }
   });
   return most;
@@ -157,7 +207,7 @@ function stepsIn(out: string): number {
 async function sanitized(device: string, directory: string): Promise<Comparison> {
   const what = `${SANITIZED_STEPS} steps under compute-sanitizer`;
   const path = join(directory, 'sanitized.safetensors');
-  const job = [process.execPath, OURS, 'cuda', 'tf32', device, String(SANITIZED_STEPS), path];
+  const job = [process.execPath, OURS, 'gated', 'cuda', 'tf32', device, String(SANITIZED_STEPS), path];
   try {
     await run('compute-sanitizer', ['--error-exitcode', '9', ...job], { maxBuffer: 2 ** 26 });
     return { what, value: 'no errors', bound: 'no errors', agrees: true };

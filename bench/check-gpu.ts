@@ -5,7 +5,7 @@
  *
  *     npm run check:gpu -- [--part lm|train|all] [--size 7b|7b-layers|small] [--hooks 3] [--device cuda]
  *                          [--precision bfloat16] [--context 1024] [--batch 4] [--directory DIR] [--keep]
- *                          [--without-peer] [--without-sanitizer] [--record]
+ *                          [--without-peer] [--without-sanitizer] [--without-architectures] [--record]
  *
  * --directory is where the checkpoint is written and removed again, 17 GB of it (default: the system's temporary
  * directory); --record writes the tables into docs/explanation/benchmarks.md. Exits 0 where all agrees, 1 where it does not or the
@@ -66,7 +66,7 @@ function readFlags() {
       options: {
         ...{ part: optional, size: text('7b'), device: text('cuda'), precision: optional, directory: text(tmpdir()) },
         ...{ context: text('1024'), batch: text('4'), hooks: text(String(SITES.length)), keep: yes },
-        ...{ 'without-peer': yes, 'without-sanitizer': yes, record: yes },
+        ...{ 'without-peer': yes, 'without-sanitizer': yes, 'without-architectures': yes, record: yes },
       },
     }).values as typeof flags;
   } catch (error) {
@@ -114,9 +114,12 @@ function readFlags() {
   if (!Number.isInteger(hooks) || hooks < 1 || hooks > SITES.length)
     throw new UsageRefusal(`--hooks must be from 1 to ${SITES.length}.`, undefined, 'config/wrong-value');
   const [keep, withoutPeer, record] = [flags.keep === true, flags['without-peer'] === true, flags.record === true];
-  const withoutSanitizer = flags['without-sanitizer'] === true;
+  const without = {
+    sanitizer: flags['without-sanitizer'] === true,
+    architectures: flags['without-architectures'] === true,
+  };
   const chosen = { size: size as Size, device: device!, directory: directory!, precision, context, batch, hooks };
-  return { ...chosen, part: part as 'lm' | 'train' | 'all', keep, withoutPeer, withoutSanitizer, record };
+  return { ...chosen, part: part as 'lm' | 'train' | 'all', keep, withoutPeer, without, record };
 }
 
 /** Why the device cannot be used, in a sentence; null where it can. */
@@ -269,8 +272,8 @@ function comparisons(what: string, found: readonly Comparison[]): string {
   return markdownTable(['compared', what, 'bound', ''], lines);
 }
 
-async function checkTrain({ device, record, withoutSanitizer }: Settings, directory: string): Promise<boolean> {
-  const found = await checkTraining(device, directory, !withoutSanitizer);
+async function checkTrain({ device, record, without }: Settings, directory: string): Promise<boolean> {
+  const found = await checkTraining(device, directory, without);
   const gpu = await gpuOf(device);
   const where = [...(gpu ? [gpu.name] : []), circumstances()].join('; ');
   const text = `The CUDA engine. \`npm run check:gpu -- --part train\`.\n\n${comparisons('found', found)}\n\n${where}.`;

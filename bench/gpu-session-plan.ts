@@ -66,7 +66,7 @@ function firstPart({ rehearsal, directory, peer }: SessionPlace, scale: Scale): 
   const { device, engine, precision, context, contexts } = scale;
   const steps = [
     built('check-gpu-train-ours.js'),
-    ...['cuda', rehearsal ? 'float32' : 'tf32', engine, '3', join(directory, 'sanitized.safetensors')],
+    ...['gated', 'cuda', rehearsal ? 'float32' : 'tf32', engine, '3', join(directory, 'sanitized.safetensors')],
     ...(rehearsal ? ['small'] : []),
   ];
   const small = { part: 'lm', size: 'small', device, precision, context, batch: contexts, directory };
@@ -83,7 +83,14 @@ function firstPart({ rehearsal, directory, peer }: SessionPlace, scale: Scale): 
       ...{ name: 'check-train', part: 1, needs: ['engine'], limit: 150 },
       command: rehearsal
         ? [process.execPath, ...steps]
-        : node('check-gpu.js', { part: 'train', device, directory }, '--without-sanitizer'),
+        : node('check-gpu.js', { part: 'train', device, directory }, '--without-sanitizer', '--without-architectures'),
+    },
+    {
+      ...{ name: 'architectures', part: 1, needs: ['engine'], limit: 120 },
+      command: [
+        ...[process.execPath, built('check-gpu-architectures.js'), engine, directory],
+        ...(rehearsal ? ['small'] : []),
+      ],
     },
     {
       ...{ name: 'sanitizer', part: 1, needs: ['engine', 'sanitizer'], limit: 90 },

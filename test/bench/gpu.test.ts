@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { test } from 'node:test';
-import { type Steps, worst } from '../../bench/check-gpu-train.js';
+import { problemSettings, problemStart } from '../../bench/check-gpu-problem.js';
+import { OTHERS, type Steps, worst } from '../../bench/check-gpu-train.js';
 import { atRates, stepWork } from '../../bench/gpu-work.js';
 import { cudaTraining } from '../../src/doctor/machine.js';
+import { openEngine } from '../../src/train/engines/open.js';
+import { batches } from '../train/engines/problem.js';
 
 function ends(script: string, ...flags: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
@@ -57,4 +60,25 @@ test('the worst difference of two engines is found wherever it is, and NaN is th
   assert.deepEqual(worst(steps([3, 4.5]), steps([3, 4])), { name: 'W', difference: 0.1 });
   assert.deepEqual(worst(steps([3, 4], 5), steps([3, 4])), { name: 'l0 of step 1', difference: 0.25 });
   assert.equal(worst(steps([Number.NaN, 4], 5), steps([3, 4])).difference, Number.POSITIVE_INFINITY);
+  // Of what is 0 in both there is no difference, and of what is 0 in one there is.
+  assert.equal(worst(steps([3, 4], 0), steps([3, 4], 0)).difference, 0);
+  assert.equal(worst(steps([3, 4], 1), steps([3, 4], 0)).difference, Number.POSITIVE_INFINITY);
+});
+
+test('in the steps that check:gpu compares, few features are active and some are dead; their losses act', async () => {
+  for (const architecture of OTHERS) {
+    const settings = problemSettings(architecture, 'small');
+    const engine = await openEngine('reference', settings, problemStart(settings));
+    const next = batches(settings);
+    const found = [];
+    for (let t = 0; t < 3; t++) found.push(await engine.step({ x: next() }, { lr: 5e-5, l1: 1 }));
+    await engine.close();
+    const { l0, dead } = found.at(-1)!;
+    assert.ok(l0 > 1 && l0 < settings.dSae / 20, `${architecture}: ${l0} active`);
+    assert.ok(dead > 5 && dead < settings.dSae / 3, `${architecture}: ${dead} dead`);
+    // Prefixes are auxiliary from the first step; otherwise only dead features are, and none is in the first two.
+    if (architecture === 'matryoshka') continue;
+    assert.equal(found[1]!.aux, 0, architecture);
+    assert.equal(found[2]!.aux > 0, architecture !== 'standard', architecture);
+  }
 });
