@@ -58,13 +58,12 @@ export function thisProcess(): Owner {
   };
 }
 
-/** Max bytes of flags in a lock: half of what a lock may have. */
+/** Characters of flags that a lock names, at most: half of what a lock may have. */
 const LONGEST_FLAGS = 32_768;
 
 function givenTo(program: string, words: string[]): Pick<Owner, 'given'> {
   const ours = basename(program, '.js') === 'sae-pipe';
-  const short = Buffer.byteLength(JSON.stringify(words)) <= LONGEST_FLAGS;
-  return ours && short ? { given: { directory: process.cwd(), words } } : {};
+  return ours && JSON.stringify(words).length <= LONGEST_FLAGS ? { given: { directory: process.cwd(), words } } : {};
 }
 
 function jobOfLock(): Pick<Owner, 'job'> {

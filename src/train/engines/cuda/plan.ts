@@ -205,9 +205,13 @@ export function checkCounts({ batch, dSae }: EngineSettings, plan: CudaPlan): vo
 }
 
 /** What of a form the engine does not compute, to complete "--engine cuda cannot train this SAE: …"; else undefined. */
-export function lacking({ auxK, rule, second, prefixes }: SparseForm): string | undefined {
+export function lacking({ select, auxK, rule, second, prefixes }: SparseForm): string | undefined {
   if (auxK && (second || rule !== 'relu')) return 'it computes the auxiliary loss of dead features with ReLU only';
   if (second && prefixes) return 'it computes no second reconstruction next to those of prefixes';
+  // Where a slice alone decides its entries, each has a list, and room for their entries is made before they are counted.
+  if ((auxK || prefixes) && (select.kind === 'positive' || select.kind === 'threshold')) {
+    return 'it computes AuxK and prefixes only where the k largest are active';
+  }
   return second && rule === 'relu' ? 'it computes a second reconstruction for gated SAEs only' : undefined;
 }
 

@@ -43,7 +43,7 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     PARTS: plan.parts,
     LISTS: plan.lists,
     SLICES: plan.slices,
-    WANTED: plan.k * batch,
+    WANTED: plan.wholeBatch ? plan.k * batch : 0,
     CHUNK,
     ROW_THREADS: plan.threads,
     // Elements of a row that a thread of its block holds.
