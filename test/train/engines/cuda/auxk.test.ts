@@ -83,7 +83,7 @@ test('dead features that learn give the same bits in every order, and continued 
 
 test('the plan counts what the entries of dead features take', { skip }, async () => {
   const settings = small();
-  const engine = await openOnCpu(settings, randomStart(settings, -0.2));
+  const engine = await openOnCpu(settings, randomStart(settings, -0.2), 0, { idle: true });
   const { arrays, entries, mostEntries } = planCuda(settings, { slice: 4 * settings.batch * 64 });
   assert.deepEqual([entries, mostEntries], [13 * 12, 13 * 12]);
   const fixed = [...arrays.values()].reduce((sum, bytes) => sum + bytes, 0);

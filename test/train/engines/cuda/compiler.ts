@@ -8,6 +8,7 @@ import { fixture } from '../../../fixtures.js';
 import { temporaryDirectory } from '../../../temporary.js';
 
 const SHIM = 'test/train/engines/cuda/shim';
+const KERNEL = /extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(/g;
 const FLAGS = ['-std=c++20', '-O1', '-fPIC', '-w', '-U_FORTIFY_SOURCE', '-fno-strict-aliasing'];
 
 /** Why kernels cannot be run on this machine, or false. */
@@ -36,17 +37,22 @@ export function memoryLibrary(): Promise<Library> {
 /**
  * CUDA C as a library for the CPU, with `launch_<name>` for each of its kernels; compiled once per build for the same text,
  * by whichever test file asks first.
+ *
+ * @param only kernels that are launched; g++ reads the others and makes nothing of them, which saves most of its time
  */
-export async function kernelLibrary(source: string): Promise<Library> {
+export async function kernelLibrary(source: string, only?: readonly string[]): Promise<Library> {
   runtime ??= compiled('runtime', ['-O2', '-c', join(SHIM, 'runtime.cpp')]);
   const object = await runtime;
-  const names = [...source.matchAll(/extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(/g)].map(
-    (match) => match[1]!,
-  );
+  const names: string[] = [];
+  const text = source.replace(KERNEL, (whole, name: string) => {
+    if (only?.includes(name) === false) return whole.replace('extern "C"', 'static');
+    names.push(name);
+    return whole;
+  });
   const path = join(directory, `kernels-${made++}.cpp`);
   const launchers = names.map((name) => `LAUNCHER(${name})`);
-  writeFileSync(path, ['#include "launch.h"', '#include "shim.h"', source, ...launchers, ''].join('\n'));
-  return library(source, [`-I${SHIM}`, path, object]);
+  writeFileSync(path, ['#include "launch.h"', '#include "shim.h"', text, ...launchers, ''].join('\n'));
+  return library(text, [`-I${SHIM}`, path, object]);
 }
 
 function library(key: string, inputs: readonly string[]): Promise<Library> {

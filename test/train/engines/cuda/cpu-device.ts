@@ -6,6 +6,7 @@ import type {
   HostBuffer,
   Product,
 } from '../../../../src/train/engines/cuda/device.js';
+import type { KernelName } from '../../../../src/train/engines/cuda/kernels/arguments.js';
 import { kernelLibrary, type Library, memoryLibrary } from './compiler.js';
 
 /** In which order threads and blocks take turns; kernels without races give the same bits in each. */
@@ -151,8 +152,9 @@ export class CpuDevice implements CudaDevice {
     this.queue.push(() => this.complete(moment as Point));
   }
 
-  async compile(source: string): Promise<CompiledKernels> {
-    const library = await kernelLibrary(source);
+  /** @param only kernels that are launched, if not all are */
+  async compile(source: string, only?: readonly KernelName[]): Promise<CompiledKernels> {
+    const library = await kernelLibrary(source, only);
     const kernels = new Map<string, (...args: unknown[]) => string | null>();
     const find = (name: string) => {
       const type = `const char *launch_${name}(int, int, int, int, uint32_t, const uint8_t *, int)`;

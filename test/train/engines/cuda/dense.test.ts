@@ -13,10 +13,11 @@ import type { CpuDeviceOptions } from './cpu-device.js';
 import { openOnCpu } from './open-on-cpu.js';
 
 const skip = withoutCompiler;
-/** `SAE_PIPE_LONG=1` takes all of them; each compiles its kernels. */
+/** `SAE_PIPE_LONG=1` takes all of them; those of other settings or PARTS compile other kernels. */
 const LONG = process.env.SAE_PIPE_LONG === '1';
 const some = <T>(all: readonly T[], count: number) => (LONG ? all : all.slice(0, count));
-const small = (more: Partial<EngineSettings> = {}) => smallSettings('gated', { batch: 26, deadWindow: 52, ...more });
+const small = (more: Partial<EngineSettings> = {}) => smallSettings('gated', { batch: 14, deadWindow: 28, ...more });
+const PARTS = { partEntries: 3 } as const;
 
 /** Features of which none is active: one amid others, and all of a slice. */
 function silence(start: Map<string, Float32Array>, wholeSlice = true): Map<string, Float32Array> {
@@ -30,11 +31,11 @@ function silence(start: Map<string, Float32Array>, wholeSlice = true): Map<strin
 
 /** What is dense: all slices, or those with a feature that is not silent, or none; entries in parts next to them. */
 const RUNS: Readonly<Record<string, readonly [EngineSettings, CudaOverrides]>> = {
-  'all slices': [small(), { denseShare: 0 }],
-  'those above a share, features in parts': [small({ deadWindow: 700 }), { denseShare: 0.5, partEntries: 3 }],
+  'all slices': [small(), { denseShare: 0, ...PARTS }],
+  'those above a share, features in parts': [small(), { denseShare: 0.5, ...PARTS }],
   'all but one, unfrozen decoder': [
     small({ beta1: 0.9, options: { ablate: ['unfrozen-decoder'] } }),
-    { denseShare: 0, partEntries: 3 },
+    { denseShare: 0, ...PARTS },
   ],
   'none, features in parts': [
     smallSettings('standard', { batch: 26, trained: ['W_enc', 'b_enc'] }),
@@ -46,7 +47,7 @@ const RUNS: Readonly<Record<string, readonly [EngineSettings, CudaOverrides]>> =
   ],
   'standard, W_enc and b_dec frozen': [
     smallSettings('standard', { batch: 26, trained: ['W_dec', 'b_enc'] }),
-    { denseShare: 0, partEntries: 3 },
+    { denseShare: 0, ...PARTS },
   ],
 };
 
@@ -72,7 +73,7 @@ async function run(
   steps: readonly number[],
   options: CpuDeviceOptions & CudaOverrides,
 ) {
-  const engine = await openOnCpu(settings, start, steps[0]! - 1, { denseShare: 0.3, partEntries: 4, ...options });
+  const engine = await openOnCpu(settings, start, steps[0]! - 1, { denseShare: 0.3, ...PARTS, ...options });
   const next = batches(settings);
   const all = Array.from({ length: 8 }, () => next());
   const metrics: StepMetrics[] = [];
@@ -89,7 +90,7 @@ async function run(
 test('slices that come and go give the same bits in every order, and continued from a checkpoint', {
   skip,
 }, async () => {
-  const settings = small({ batch: 14 });
+  const settings = small();
   const start = silence(randomStart(settings, -0.8));
   const whole = await run(settings, start, [1, 2, 3, 4, 5, 6, 7], {});
   // Some step had another guess than was right.
@@ -120,7 +121,7 @@ for (const more of some([{ dOut: 9, scaleOut: 2, precision: 'bfloat16' as const 
   test(`losses of single inputs are those of a plain graph, and leave the steps alone: ${JSON.stringify(more)}`, {
     skip,
   }, async () => {
-    const settings = small({ batch: 14, ...more });
+    const settings = small(more);
     const start = randomStart(settings, -0.8);
     const engine = await openOnCpu(settings, start, 0, { denseShare: 0.1 });
     const untouched = await openOnCpu(settings, start, 0, { denseShare: 0.1 });

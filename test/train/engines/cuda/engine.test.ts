@@ -13,7 +13,8 @@ import { CpuDevice } from './cpu-device.js';
 import { openOnCpu } from './open-on-cpu.js';
 
 const skip = withoutCompiler;
-const settings = smallSettings('gated', { batch: 26 });
+// One scale, so that tests share compiled kernels.
+const settings = smallSettings('gated', { batch: 26, scale: 1 });
 const step = { lr: 1e-3, l1: 0.2 };
 
 /** The nearest bfloat16, ties to even. */
@@ -44,7 +45,7 @@ test('bfloat16 gives the bits of float32 where nothing is rounded, and nearly it
   const rounded = new Map([...start].map(([name, values]) => [name, values.map(bfloat16)]));
   const x = batches(settings)();
   const first = async (from: typeof start, batch: Float32Array, precision: 'float32' | 'bfloat16') => {
-    const engine = await openOnCpu({ ...settings, scale: 1, precision }, from);
+    const engine = await openOnCpu({ ...settings, precision }, from);
     const metrics = await engine.step({ x: batch }, { lr: 0, l1: 0.2 });
     await engine.close();
     return metrics;
@@ -73,7 +74,7 @@ test('the rounded encoder follows its parameters: continuing from the state give
 test('the plan counts what is on the device; all of it is released', { skip }, async () => {
   for (const more of [{}, { beta1: 0.9 }, { precision: 'bfloat16' as const }, { trained: ['b_mag'] as const }]) {
     const these = { ...settings, precision: 'float32' as const, ...more };
-    const engine = await openOnCpu(these, randomStart(these, -1));
+    const engine = await openOnCpu(these, randomStart(these, -1), 0, { idle: true });
     const { arrays, entries } = planCuda(these, { slice: 4 * these.batch * 64, denseShare: 1 });
     const fixed = [...arrays.values()].reduce((sum, bytes) => sum + bytes, 0);
     assert.equal(engine.device.used, fixed + entryBytes(entries));

@@ -21,13 +21,14 @@ class Bench {
     private readonly kernels: Awaited<ReturnType<CpuDevice['compile']>>,
   ) {}
 
-  static async open(settings: EngineSettings, slice?: number): Promise<Bench> {
-    return Bench.of(settings, planCuda(settings, { ...(slice && { slice }), denseShare: 1 }));
+  /** @param kernels those that are run */
+  static async open(settings: EngineSettings, kernels: readonly KernelName[], slice?: number): Promise<Bench> {
+    return Bench.of(settings, planCuda(settings, { ...(slice && { slice }), denseShare: 1 }), kernels);
   }
 
-  static async of(settings: EngineSettings, plan: CudaPlan): Promise<Bench> {
+  static async of(settings: EngineSettings, plan: CudaPlan, kernels: readonly KernelName[]): Promise<Bench> {
     const device = await CpuDevice.open();
-    return new Bench(plan, device, await device.compile(kernelSource(settings, plan)));
+    return new Bench(plan, device, await device.compile(kernelSource(settings, plan), kernels));
   }
 
   put(values: ArrayBufferView): bigint {
@@ -67,7 +68,8 @@ class Bench {
 
 test('every float16 is widened exactly', { skip }, async () => {
   const [batch, dIn] = [256, 256];
-  const bench = await Bench.open(smallSettings('standard', { dIn, batch, batchDType: 'float16', scale: 1, dSae: 32 }));
+  const settings = smallSettings('standard', { dIn, batch, batchDType: 'float16', scale: 1, dSae: 32 });
+  const bench = await Bench.open(settings, ['centre']);
   const halves = Uint16Array.from({ length: 65_536 }, (_, i) => i);
   const xc = bench.put(new Float32Array(65_536).fill(9));
   bench.run('centre', batch, 32, { x: bench.put(halves), b_dec: bench.put(new Float32Array(dIn)), xc });
@@ -79,7 +81,7 @@ test('every float16 is widened exactly', { skip }, async () => {
 
 test('floats become the nearest bfloat16, ties to even, NaN NaN', { skip }, async () => {
   const dIn = 8;
-  const bench = await Bench.open(smallSettings('standard', { dIn, dSae: 40 }));
+  const bench = await Bench.open(smallSettings('standard', { dIn, dSae: 40 }), ['roundRows']);
   const random = new Generator(5);
   const bits = Uint32Array.from({ length: 320 }, () => Math.floor(random.uniform() * 2 ** 32));
   // Ties, the largest number, infinities, a NaN whose upper half is that of infinity, zeros, subnormals.
@@ -110,7 +112,7 @@ test('floats become the nearest bfloat16, ties to even, NaN NaN', { skip }, asyn
 });
 
 test('starts are the sums of the counts before, added to the initial value', { skip }, async () => {
-  const bench = await Bench.open(smallSettings('standard'));
+  const bench = await Bench.open(smallSettings('standard'), ['sumTiles', 'scan']);
   const random = new Generator(6);
   for (const n of [1, 31, 257, SCAN_TILE - 1, SCAN_TILE, SCAN_TILE + 1, 3 * SCAN_TILE + 5]) {
     const counts = Int32Array.from({ length: n }, () => Math.floor(random.uniform() * 5));
@@ -130,6 +132,11 @@ test('starts are the sums of the counts before, added to the initial value', { s
   bench.close();
 });
 
+/** Kernels that list entries, and those that regroup them. */
+const LISTS = [
+  ...(['mark', 'scan', 'gather', 'countColumns', 'prefixChunks', 'sumTiles', 'fillColumns'] as const),
+] as const;
+
 test('entries are listed token after token within slices, and regrouped feature after feature', { skip }, async () => {
   const random = new Generator(8);
   for (const [dSae, batch, density] of [
@@ -141,7 +148,7 @@ test('entries are listed token after token within slices, and regrouped feature 
     [9000, 2, 0.01],
   ] as const) {
     const settings = smallSettings('standard', { dSae, batch });
-    const bench = await Bench.open(settings, 4 * batch * (dSae > 1000 ? 8992 : 64));
+    const bench = await Bench.open(settings, LISTS, 4 * batch * (dSae > 1000 ? 8992 : 64));
     const { words, slice, slices, chunks } = bench.plan;
     const bias = Float32Array.from({ length: dSae }, () => random.normal());
     const active = Array.from({ length: batch * dSae }, () => random.uniform() < density);
@@ -241,7 +248,7 @@ test('of a token, the largest above 0 are chosen across slices; of equals the lo
     const settings = smallSettings('standard', { dSae, batch });
     const form = { select: { kind: 'k-per-token', bias: 'b_enc', k }, rule: 'relu', penalty: 'none' } as const;
     const plan = planCuda(settings, { slice: 4 * batch * (dSae > 1000 ? 4096 : 64), form });
-    const bench = await Bench.of(settings, plan);
+    const bench = await Bench.of(settings, plan, ['shortlist', 'choose', 'scan', 'gather']);
     const { words, slice, slices, candidates } = plan;
     const selected = { most: k, candidates, from_dead };
     // Every second feature is dead; whether that matters is asked of each selection.
@@ -301,7 +308,7 @@ test('of a token, the largest above 0 are chosen across slices; of equals the lo
 
 test('sums down columns, and the variance, are those of plain loops', { skip }, async () => {
   const settings = smallSettings('standard', { dIn: 61, batch: 77 });
-  const bench = await Bench.open(settings);
+  const bench = await Bench.open(settings, ['sumColumns', 'variance']);
   const { dOutRow: d } = bench.plan;
   const random = new Generator(9);
   const x = Float32Array.from({ length: 77 * d }, (_, k) => (k % d < 61 ? 3 + random.normal() : 0));

@@ -228,7 +228,7 @@ test('a run gives the same bits in every order, and continued from a checkpoint'
 });
 
 test('the plan counts what selecting over a batch takes, and a residual per prefix', { skip }, async () => {
-  const engine = await openOnCpu(USUAL, randomStart(USUAL, -0.3));
+  const engine = await openOnCpu(USUAL, randomStart(USUAL, -0.3), 0, { idle: true });
   const { arrays, entries, mostEntries, dOutRow } = planCuda(USUAL, PLANNED);
   assert.deepEqual([entries, mostEntries], [K * USUAL.batch, K * USUAL.batch]);
   assert.equal(arrays.get('r'), PREFIXES.prefixes.length * 4 * USUAL.batch * dOutRow);
