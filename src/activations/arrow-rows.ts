@@ -121,6 +121,7 @@ export async function shardChunks(rows: Rows, d: number, dtype: ActivationDType)
   for await (const chunk of writer) chunks.push(chunk);
   return chunks;
 }
+
 /**
  * Decodes a shard without copying its columns.
  *

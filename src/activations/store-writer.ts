@@ -97,6 +97,8 @@ export class StoreWriter {
         unused = rows;
       } catch (error) {
         failed = true;
+        // Nobody may be writing here any more when the caller is told; what failed first is what is told.
+        await after;
         throw error;
       } finally {
         memory.end(unused);

@@ -58,12 +58,13 @@ export function thisProcess(): Owner {
   };
 }
 
-/** Characters of flags that a lock names, at most: half of what a lock may have. */
+/** Max bytes of flags in a lock: half of what a lock may have. */
 const LONGEST_FLAGS = 32_768;
 
 function givenTo(program: string, words: string[]): Pick<Owner, 'given'> {
   const ours = basename(program, '.js') === 'sae-pipe';
-  return ours && JSON.stringify(words).length <= LONGEST_FLAGS ? { given: { directory: process.cwd(), words } } : {};
+  const short = Buffer.byteLength(JSON.stringify(words)) <= LONGEST_FLAGS;
+  return ours && short ? { given: { directory: process.cwd(), words } } : {};
 }
 
 function jobOfLock(): Pick<Owner, 'job'> {

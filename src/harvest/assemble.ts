@@ -82,6 +82,8 @@ export async function* assembleWindows(
         wanted = next.value.wanted;
         const whole = await next.value.result;
         const ordinary = limit && ordinaryRows(whole, limit, wanted - rows);
+        // What stays was copied: a window gives back only the memory that passes wrote its rows to.
+        if (ordinary) for (const [k, { activation }] of whole.rows.entries()) pass.reuse?.(k, [activation.buffer]);
         addPass(windows, ordinary ?? whole, ordinary?.leftOut ?? 0);
         rows += (ordinary ?? whole).count;
         progress.update(rows);

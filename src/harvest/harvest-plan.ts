@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import {
   FORMAT,
   isJournal,
+  MANIFEST_FILE,
   type Manifest,
   readManifest,
   rowBytes,
@@ -194,7 +195,7 @@ function newManifest(
   };
 }
 
-/** Max files that a manifest lists by name: it is written anew with every shard. */
+/** Max files that a manifest lists by name: it is written anew again and again. */
 const FILES_LISTED = 1000;
 
 function filesListed(files: readonly CorpusFile[]): Manifest['corpus_files'] {
@@ -209,9 +210,8 @@ export function bytesToCome(manifest: Manifest): number {
   return Math.max(0, rowsExpected(manifest) - there) * rowBytes(manifest);
 }
 
-const MANIFEST = 'manifest.json';
 const ours = (name: string) =>
-  name === MANIFEST ||
+  name === MANIFEST_FILE ||
   isJournal(name) ||
   /^(shard|contexts|partial)-\d+\.arrow$|^statistics-\d+\.safetensors$/.test(name);
 
@@ -222,7 +222,7 @@ export async function dtypeOfStores(
 ): Promise<HarvestConfig['dtype']> {
   if (dtype !== 'auto' || !resume) return dtype;
   for (const directory of directories) {
-    if (await exists(join(directory, MANIFEST))) return (await readManifest(directory)).dtype;
+    if (await exists(join(directory, MANIFEST_FILE))) return (await readManifest(directory)).dtype;
   }
   return dtype;
 }
@@ -231,7 +231,15 @@ export async function dtypeOfStores(
 export function storeClaimOptions(config: HarvestConfig, say: (line: string) => void = () => {}): ClaimOptions {
   const { overwrite, resume, model, corpus } = config;
   const takeOver = { unchecked: config.takeOver, say };
-  return { overwrite, resume, ours, resumeFlag: '--resume', result: MANIFEST, inputs: [model, ...corpus], takeOver };
+  return {
+    overwrite,
+    resume,
+    ours,
+    resumeFlag: '--resume',
+    result: MANIFEST_FILE,
+    inputs: [model, ...corpus],
+    takeOver,
+  };
 }
 
 /** Settings that an unfinished store and the command that resumes it must share. */
@@ -261,7 +269,7 @@ const FIXED = [
  */
 export async function resumable(directory: string, fresh: Manifest): Promise<Manifest | null> {
   const names = await readdir(directory).catch((): string[] => []);
-  if (!names.includes(MANIFEST)) return null;
+  if (!names.includes(MANIFEST_FILE)) return null;
   const found = await readManifest(directory);
   const differs = (key: string, before: unknown, now: unknown) => {
     throw new Refusal(
@@ -334,7 +342,7 @@ export async function removeUnlisted(
   );
   if (journal !== undefined) filesListed.add(journal);
   for (const name of await readdir(directory)) {
-    const unlisted = name !== MANIFEST && !filesListed.has(name) && ours(writtenAside(name) ?? name);
+    const unlisted = name !== MANIFEST_FILE && !filesListed.has(name) && ours(writtenAside(name) ?? name);
     if (unlisted) await rm(join(directory, name), { recursive: true });
   }
 }
@@ -404,7 +412,7 @@ export async function harvestMemory(
       KNOWN_BYTES * Math.min(tokens, MOST_KNOWN) +
       shuffling,
     pass: PASSES * activationMemory(checkpoint.config, hooks, atOnce, context),
-    // Memory of a window that is made ahead serves again, and may be a quarter larger than its rows.
+    // Memory of a window that is made ahead serves again, and may be larger than its rows.
     window: (ahead ? 2.5 : 1) * rows * (row + ORDER_BYTES) + (few ? 1.25 * contexts : Math.min(contexts, 16 * tokens)),
     shards: (ahead ? pressThreads(device) + SHARDS_BESIDE : SHARDS) * Math.min(rows, rowsPerShard) * widest,
     program: PROGRAM_MEMORY,

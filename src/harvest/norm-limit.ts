@@ -49,6 +49,7 @@ export async function withMedian(
     for await (const group of batches(contexts, pass.contexts)) {
       const found = await pass.run(group, leftOut, MEDIAN_ROWS - norms.length);
       norms.push(...found.norms[0]!);
+      pass.reuse?.(0, [found.rows[0]!.activation.buffer]);
       if (norms.length === MEDIAN_ROWS) break;
     }
   } finally {

@@ -41,8 +41,6 @@ export function openPress(device: Device): ShardPress {
 
 /** Memory that is made for rows has room for this share more, so that it serves passes of a few rows more. */
 const ROOM = 1 / 16;
-/** What memory may have, at most, against what its rows need. */
-const MOST_ROOM = 1.25;
 
 /** The model in a thread (pass-worker.ts), asked from here. */
 export class PassThread implements ForwardPass {
@@ -51,8 +49,9 @@ export class PassThread implements ForwardPass {
   private readonly over: Int32Array;
   private last: Promise<unknown> = Promise.resolve();
   /**
-   * Of each hook, memory of rows that are not needed any more: taking new memory takes as long as copying into it. Both
-   * threads share it: transferred memory counts as new memory of its thread, which makes V8 collect garbage.
+   * Of each hook, memory of rows that are not needed any more, ascending by size: taking new memory takes as long as
+   * copying into it. Both threads share it: transferred memory counts as new memory of its thread, which makes V8 collect
+   * garbage. For shared memory it never does, and what is let go stays for long: it is let go only for a larger piece.
    */
   private readonly spare: SharedArrayBuffer[][];
 
@@ -121,15 +120,17 @@ export class PassThread implements ForwardPass {
 
   reuse(hook: number, memory: readonly ArrayBufferLike[]): void {
     // Rows of which some were left out lie elsewhere.
-    for (const one of memory) if (one instanceof SharedArrayBuffer) this.spare[hook]!.push(one);
+    const spare = this.spare[hook]!;
+    for (const one of memory) if (one instanceof SharedArrayBuffer) spare.push(one);
+    spare.sort((a, b) => a.byteLength - b.byteLength);
   }
 
-  /** Memory of a hook for so many bytes, and few more; where no piece is right, a new one takes the place of another. */
+  /** Memory of a hook for so many bytes: the smallest piece that has them, or a new one in place of the smallest. */
   private memoryOf(hook: number, bytes: number): SharedArrayBuffer {
     const spare = this.spare[hook]!;
-    const at = spare.findIndex(({ byteLength }) => byteLength >= bytes && byteLength <= MOST_ROOM * bytes);
+    const at = spare.findIndex(({ byteLength }) => byteLength >= bytes);
     if (at >= 0) return spare.splice(at, 1)[0]!;
-    spare.pop();
+    spare.shift();
     return new SharedArrayBuffer(4 * Math.ceil(((1 + ROOM) * bytes) / 4));
   }
 

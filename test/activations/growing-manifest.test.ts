@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, copyFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { GrowingManifest } from '../../src/activations/growing-manifest.js';
@@ -127,6 +137,26 @@ test('a reader never sees less than before while the manifest is written anew', 
   for (let k = 0; k < 60; k++) await growing.add(addition(k));
   done = true;
   assert.ok((await reading) > 5);
+});
+
+test('a reader whose journal is gone, since the manifest was written anew meanwhile, reads the new one', async (t) => {
+  const { directory, growing } = await begun(t);
+  for (let k = 0; k < 4; k++) await growing.add(addition(k));
+  const later = join(temporaryDirectory(t), 'later');
+  cpSync(directory, later, { recursive: true });
+  const next = new GrowingManifest(later, await readManifest(later), ROOM);
+  for (let k = 4; k < 6; k++) await next.add(addition(k));
+  const parse = JSON.parse;
+  // Between the manifest and its journal.
+  t.mock.method(JSON, 'parse', (text: string) => {
+    t.mock.restoreAll();
+    rmSync(join(directory, growing.manifest.journal!));
+    cpSync(later, directory, { recursive: true });
+    return parse(text);
+  });
+  const found = await readManifest(directory);
+  assert.notEqual(found.journal, growing.manifest.journal);
+  assert.deepEqual([found.shards.length, found.contexts.length], [3, 3]);
 });
 
 test('a journal of another program is refused by name', async (t) => {

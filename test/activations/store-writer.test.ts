@@ -16,6 +16,7 @@ import { tableFromIPC } from 'apache-arrow';
 import { encodeContexts } from '../../src/activations/arrow-rows.js';
 import { type Manifest, readManifest, writeManifest } from '../../src/activations/manifest.js';
 import type { Rows } from '../../src/activations/rows.js';
+import { ShardMemory } from '../../src/activations/shard-memory.js';
 import { PRESS_HERE, type ShardPress } from '../../src/activations/shard-press.js';
 import { StoreWriter, Window } from '../../src/activations/store-writer.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -130,6 +131,23 @@ test('memory is reused for the shards of a window, and none is kept for the next
     for (const buffer of used) assert.ok(!before.has(buffer));
     for (const buffer of used) before.add(buffer);
   }
+});
+
+test('a shard that cannot be encoded is told when those before it are listed', async (t) => {
+  const { directory, manifest } = await newStore(t);
+  let asked = 0;
+  const press: ShardPress = {
+    ...PRESS_HERE,
+    memory: new ShardMemory(3),
+    press: async (...shard) => {
+      if (asked++ === 1) throw new Error('no thread');
+      return PRESS_HERE.press(...shard);
+    },
+  };
+  await assert.rejects(new StoreWriter(directory, manifest, press).writeWindow(filledWindow(0, 3, manifest)), /thread/);
+  const left = readdirSync(directory).sort();
+  assert.deepEqual(left, ['manifest.json', 'shard-00000.arrow']);
+  assert.equal((await readManifest(directory)).shards.length, 1);
 });
 
 test('the contexts of each window are next to its shards', async (t) => {

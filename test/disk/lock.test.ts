@@ -312,3 +312,21 @@ test(
     );
   },
 );
+
+test('a lock with long flags in any script can be read', async (t) => {
+  const path = directory(t);
+  const before = process.argv;
+  t.after(() => {
+    process.argv = before;
+  });
+  for (const [words, named] of [
+    [['--out', '\u6d3b'.repeat(2000)], true],
+    [['--out', '\u6d3b'.repeat(30_000)], false],
+  ] as const) {
+    process.argv = ['node', '/bin/sae-pipe.js', 'harvest', ...words];
+    const lock = await lockDirectory(path);
+    await refuses(() => lockDirectory(path), 'disk/in-use', 'sae-pipe harvest');
+    assert.deepEqual(lockIn(path).given?.words, named ? [...words] : undefined);
+    await lock.release();
+  }
+});

@@ -20,9 +20,16 @@ interface Told {
   readonly contexts: number[];
 }
 
-async function assembled(pass: ForwardPass, wanted: number, update = (_: number) => {}, stop?: StopRequest) {
+async function assembled(
+  pass: ForwardPass,
+  wanted: number,
+  update = (_: number) => {},
+  stop?: StopRequest,
+  more: Partial<Manifest> = {},
+) {
   const manifest = {
     ...{ d_in: 1, dtype: 'float32', window_batches: 2, rows_wanted: wanted, bos_token_id: 0, prepend_bos: true },
+    ...more,
   } as Manifest;
   const beginning = atWindow(0, 0, [manifest]);
   const progress = { ...silent, update };
@@ -88,4 +95,35 @@ test('a stop takes effect after the current pass, in the middle of a group', asy
   const [{ end, rows, tokens, contexts }] = all as [Told];
   assert.deepEqual([end, rows, contexts], ['stop', 7 * ROWS, [0, 1, 2, 3, 4, 5, 6]]);
   assert.equal(tokens.length, 7 * ROWS);
+});
+
+test('memory of a pass that leaves rows out by their norms is given back at once, and windows hold none of it', async () => {
+  const passes = passOf(2, []);
+  const held = new Set<ArrayBufferLike>();
+  let most = 0;
+  const pass: ForwardPass = {
+    ...passes,
+    run: async (...asked) => {
+      const result = await passes.run(...asked);
+      held.add(result.rows[0]!.activation.buffer);
+      most = Math.max(most, held.size);
+      return result;
+    },
+    reuse: (_, memory) => {
+      for (const one of memory) {
+        held.delete(one);
+        new Uint8Array(one).fill(255);
+      }
+    },
+  };
+  // Tokens are their norms: those of contexts 0 to 6 but its last two.
+  const limit = { max_activation_norm_multiple: 2, median_activation_norm: 30.5 };
+  const all = await assembled(pass, 19, undefined, undefined, limit);
+  assert.deepEqual(
+    all.map(({ index, end, rows }) => [index, end, rows]),
+    [[0, 'full', 19]],
+  );
+  const expected = Array.from({ length: 19 }, (_, i) => 10 * Math.floor(i / ROWS) + 1 + (i % ROWS));
+  assert.deepEqual(all[0]!.tokens, expected);
+  assert.equal(most, 1);
 });

@@ -45,6 +45,17 @@ test('passes requested ahead in a thread equal passes in this one; the rest is d
     const again = await thread.run(groups[2]!, BOS, 1000);
     assert.deepEqual(again, await here.run(groups[2]!, BOS, 1000));
     assert.equal(again.rows[0]!.activation.buffer, memory);
+    // The smallest piece that is large enough, also of one that is much larger; a new one where all are too small.
+    const other = new SharedArrayBuffer(2 * memory.byteLength);
+    thread.reuse(0, [other, memory]);
+    const few = () => thread.run(groups[1]!, BOS, 1000);
+    const [one, two, three] = [await few(), await few(), await few()];
+    assert.deepEqual([one, two, three], Array(3).fill(await here.run(groups[1]!, BOS, 1000)));
+    assert.equal(one.rows[0]!.activation.buffer, memory);
+    assert.equal(two.rows[0]!.activation.buffer, other);
+    const small = three.rows[0]!.activation.buffer;
+    thread.reuse(0, [small]);
+    assert.notEqual((await thread.run(groups[2]!, BOS, 1000)).rows[0]!.activation.buffer, small);
     // Nothing but BOS: no row.
     const nothing = [{ ...contextOf(9), tokens: new Int32Array(CONTEXT).fill(BOS) }];
     assert.equal((await thread.run(nothing, BOS, 5)).count, 0);
