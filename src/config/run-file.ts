@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { exists } from '../disk/input-file.js';
 import { checkJson, readJsonFile } from '../disk/json.js';
 import { writeAside } from '../disk/output-file.js';
+import { Refusal } from '../errors/refusal.js';
 import { runMetadata, type TrainingRecord } from '../sae/training-record.js';
 import { commandWords, flagName, flagsOf, isLasting, recordName, type TrainingCommand } from './flags.js';
 import { loadConfig } from './load.js';
@@ -188,6 +189,15 @@ async function readRunFile(directory: string): Promise<z.output<typeof runFile> 
   if (typeof json !== 'object' || json === null || !('flags' in json)) return undefined;
   const run = checkJson(runFile, json, path, BROKEN);
   return { ...run, flags: { ...BEFORE_FLAGS, ...run.flags } };
+}
+
+/** The directory in which a run was started; undefined if its run.json does not say. */
+export async function runDirectory(directory: string): Promise<string | undefined> {
+  const run = await readRunFile(directory).catch((error: unknown) => {
+    if (error instanceof Refusal) return undefined;
+    throw error;
+  });
+  return run && isAbsolute(run.directory) ? run.directory : undefined;
 }
 
 /** Flags that accept several directories, as a list or a pattern. */

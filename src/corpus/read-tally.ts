@@ -52,6 +52,11 @@ export class ReadTally {
     if (this.known.has(...this.document.digest())) this.figures[this.at + DUPLICATES]!++;
   }
 
+  /** Tokens read so far, of all corpora. */
+  get allTokens(): number {
+    return this.figures.reduce((sum, count, i) => sum + (i % FIGURES === TOKENS ? count : 0), 0);
+  }
+
   /** All figures so far, [corpora × FIGURES]. */
   soFar(): Float64Array<ArrayBuffer> {
     return this.figures.slice();

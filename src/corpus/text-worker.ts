@@ -69,7 +69,7 @@ async function* textReplies(start: TextStart, ears: Ears, beginning: Beginning):
     throw error;
   }
   if (held.length > 0) yield chunk();
-  yield { kind: 'end', heard: ears.heard() };
+  yield { kind: 'end', heard: { ...ears.heard(), whole: tally.allTokens } };
 }
 
 function serveText(port: MessagePort): void {

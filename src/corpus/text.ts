@@ -1,5 +1,5 @@
 import type { CorpusFormat, Encoding, IdsDType } from '../config/values.js';
-import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
+import { Refusal, type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import { Thread } from '../progress/thread.js';
 import type { ChatFacts } from './chats/chats.js';
@@ -30,6 +30,7 @@ export class Text {
   private written: WrittenOut = { documents: 0, tokens: new Map() };
   private readonly lines: string[] = [];
   private told = false;
+  private whole: number | undefined;
 
   private constructor(
     private readonly start: TextStart,
@@ -60,10 +61,15 @@ export class Text {
     }
   }
 
-  /** The contexts from the beginning; those read are kept in memory, 4 bytes per token. */
+  /**
+   * The contexts from the beginning; those read are kept in memory, 4 bytes per token.
+   *
+   * @throws Refusal if there is not a single one
+   */
   async *ahead(): AsyncGenerator<Context> {
     for (let i = 0; ; i++) {
       const chunk = this.kept[i] ?? (await this.keepMore());
+      if (!chunk && i === 0 && this.whole !== undefined) throw noContext(this.start, this.whole);
       if (!chunk) return;
       yield* contextsOf(chunk, this.start.context);
     }
@@ -151,10 +157,19 @@ export class Text {
     return chunk;
   }
 
-  private listen({ written, lines }: Heard): void {
+  private listen({ written, lines, whole }: Heard): void {
+    this.whole = whole;
     this.written = written;
     this.lines.push(...lines);
   }
+}
+
+function noContext({ corpus, context }: TextStart, tokens: number): Refusal {
+  return new Refusal(
+    `${corpus.join(' + ')} has ${tokens} tokens, too few for a single context of ${context}.`,
+    'Use more text, or a shorter --context.',
+    'corpus/too-short',
+  );
 }
 
 async function listedOnce(start: TextStart): Promise<TextStart['files']> {
@@ -314,6 +329,8 @@ export interface Heard {
   readonly written: WrittenOut;
   /** Remarks about finished files. */
   readonly lines: readonly string[];
+  /** At the end of the text: its tokens, without prepended BOS, including those that fill no context. */
+  readonly whole?: number;
 }
 
 /** Replies of the thread: first that its tokenizer is open, then one per request. */

@@ -210,7 +210,7 @@ async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluat
   }
   remarkOtherReading(config, candidates, progress);
   remarkSharedRules(candidates, config, progress);
-  const seen = seenText(candidates, config);
+  const seen = await seenText(candidates, config);
   if (seen !== undefined) progress.say(seen);
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
   const wanted = config.prependBos;

@@ -90,6 +90,7 @@ export function metricsOf(
     tokens,
     contexts: contexts.length,
     ...estimates,
+    unigram_entropy: unigramEntropy(site.targets, tokens),
     ce_mean: meanAblation ? totals.nllMean / tokens : null,
     loss_recovered_mean: meanAblation ? loss_recovered_mean : null,
     l0_histogram: l0Histogram(sae.l0),
@@ -107,6 +108,13 @@ export function metricsOf(
       ? { ...intervals, loss_recovered_mean: meanInterval }
       : (intervals as Record<string, Interval>),
   };
+}
+
+/** Entropy of the frequencies of the predicted tokens, with Miller's correction for the few tokens of a sample. */
+function unigramEntropy(counts: ReadonlyMap<number, number>, tokens: number): number {
+  let entropy = (counts.size - 1) / (2 * tokens);
+  for (const count of counts.values()) entropy -= (count / tokens) * Math.log(count / tokens);
+  return entropy;
 }
 
 /** N times the variance of every dimension: Σ (x − x̄)². */

@@ -1,4 +1,5 @@
 import { textTable } from '../progress/progress.js';
+import { foreignTexts } from './foreign-text.js';
 import { type EvalRecord, type Headline, hasNoBos, type Interval } from './record.js';
 
 /** The evaluation as a table for the terminal: one row per SAE, headline numbers with 95 % intervals. */
@@ -82,6 +83,7 @@ function notes(records: readonly EvalRecord[]): string[] {
   const bos = hasNoBos(first) ? 'contexts do not begin with BOS' : 'means exclude BOS positions';
   return [
     ...losses,
+    ...foreignTexts(records).map((sentence) => `${sentence}.`),
     ...reasons(records),
     ...[...sites.values()].flatMap(heldByFew),
     ...records.flatMap(withoutSome),

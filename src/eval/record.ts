@@ -197,6 +197,8 @@ const evalRecord = z.object({
   ce_clean: measured,
   ce_spliced: measured,
   ce_zero: measured,
+  /** Entropy of the frequencies of the predicted tokens (nats): the cross-entropy of a model that only counts them. */
+  unigram_entropy: measured.optional(),
   /** Cross-entropy with x replaced by its mean (nats); null if mean ablation was not requested. */
   ce_mean: asked.optional(),
   /** CE(x̂) − CE(x) (nats). */

@@ -194,7 +194,7 @@ function addPass(
   site: SiteSums,
   saes: readonly SaeSums[],
 ): void {
-  const { counted, data, loss } = pass;
+  const { counted, targets, data, loss } = pass;
   const nll = data('nll');
   const nllOf = (variant: number, i: number) => loss(nll, variant, variants.count, i);
   const [squared, spread] = [data('x_squared'), data('spread')];
@@ -211,6 +211,7 @@ function addPass(
     byPosition.nllClean[bin]! += clean;
     byPosition.nllZero[bin]! += zero;
   }
+  for (const token of targets) site.targets.set(token, (site.targets.get(token) ?? 0) + 1);
   addTo(site.dimensions, data('dimensions'));
   for (const [k, { byContext, byPosition, active, l0, slope, dimensions }] of saes.entries()) {
     const names = saeOutputs(k);

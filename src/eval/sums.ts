@@ -24,6 +24,8 @@ export interface SiteSums {
   readonly dimensions: Float64Array;
   /** |u|² of the counted positions. */
   readonly spreads: FineHistogram;
+  /** How often each token is the one to predict. */
+  readonly targets: Map<number, number>;
   /** By bin of the position in the context. */
   readonly byPosition: {
     readonly tokens: Float64Array;
@@ -59,6 +61,7 @@ export const newSiteSums = (width: number, context: number, first = 1): SiteSums
   u: [],
   dimensions: new Float64Array(width),
   spreads: new FineHistogram(),
+  targets: new Map(),
   byPosition: { tokens: binsOf(context, first), nllClean: binsOf(context, first), nllZero: binsOf(context, first) },
 });
 

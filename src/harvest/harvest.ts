@@ -35,6 +35,7 @@ import {
 import { withMedian } from './norm-limit.js';
 import { checkNeighbours, partOf, storeDirectory } from './part.js';
 import { openHarvestPass, openPress } from './pass-thread.js';
+import { unreadFiles } from './unread-files.js';
 
 /**
  * Streams a corpus through the model and writes one activation store a hook, OUT/<hook>/, or that of a part below it.
@@ -210,6 +211,7 @@ async function harvestFrom(
   const standing = { index, windows, rows: stored + kept.rows, groups, course };
   course.checkRows(standing.rows);
 
+  let last: Context | undefined;
   const rest = batches(text, config.batch, config.batch - begun);
   for await (const { windows, rows, end } of assembleWindows(standing, manifests, rest, pass, progress, stop)) {
     if (end === 'full') {
@@ -218,6 +220,7 @@ async function harvestFrom(
         checkFinished(manifest, windows[0]!.index, windows[0]!.contexts, corpusName(config));
       }
     }
+    last = windows[0]!.contexts.at(-1);
     await writeWindows(writers, { windows, end }, pass.ahead === true);
     if (end === 'stop') {
       const kept = `${rows} of ${rowsExpected(manifests[0]!)} rows are kept in ${config.out}`;
@@ -228,6 +231,8 @@ async function harvestFrom(
   for (const writer of writers) await writer.complete(course.whole);
   progress.end();
   for (const line of readInWords(writers[0]!.manifest.text_read ?? [])) progress.say(line);
+  const unread = unreadFiles(writers[0]!.manifest, last);
+  if (unread !== undefined) progress.say(unread);
 }
 
 /**

@@ -10,7 +10,7 @@ import { type Change, checkChanges, type Operation } from '../sae/feature-change
 import type { ModelSession } from './model-session.js';
 import { type RunOptions, stopOf } from './run-options.js';
 import type { SAE } from './sae.js';
-import { checkOptionNames, checkWhole, configFromOptions } from './stage-options.js';
+import { checkOptionNames, checkText, checkWhole, configFromOptions } from './stage-options.js';
 
 /** How a prompt is continued. */
 export interface GenerateOptions extends Pick<RunOptions, 'signal'> {
@@ -75,6 +75,7 @@ const STEER_OPTIONS = {
 
 /** Continues a prompt. Calls must not overlap. */
 export async function generateText(session: ModelSession, prompt: string, options: GenerateOptions) {
+  checkText('The prompt', prompt);
   checkOptionNames(options, GENERATE_OPTIONS);
   const { model, settings } = session;
   const tokens = promptTokens(model, prompt);
@@ -91,6 +92,7 @@ export async function steerText(
   changes: readonly FeatureIntervention[],
   given: SteerOptions,
 ): Promise<SteeredText> {
+  checkText('The prompt', prompt);
   checkOptionNames(given, STEER_OPTIONS);
   const { errorTerm = true, from, ...options } = given;
   if (from !== undefined) checkWhole('from', from, 0);

@@ -16,7 +16,7 @@ import {
 } from './generation.js';
 import { ModelSession } from './model-session.js';
 import { progressOf, type RunOptions, stopOf } from './run-options.js';
-import { checkOptionNames, configFromOptions } from './stage-options.js';
+import { checkOptionNames, checkText, configFromOptions } from './stage-options.js';
 
 /** How a model is opened. */
 export interface ModelOptions extends RunOptions {
@@ -119,8 +119,10 @@ export class HookedTransformer {
    * The tokens of a text.
    *
    * @param prependBos begin with BOS; by default as when the model was opened
+   * @throws UsageRefusal if it is not a string
    */
   toTokens(text: string, prependBos = this.session.model.tokenizer.prependBos): Int32Array {
+    checkText('The text', text);
     return Int32Array.from(promptTokens(this.session.withBos(prependBos), text));
   }
 

@@ -32,6 +32,7 @@ export {
   type FiringFeature,
   type TokenFeatures,
   type TopFeatures,
+  type TopFeaturesOptions,
   topFeatures,
 } from './top-features.js';
 export { type ArchitectureOptions, type CollectedActivations, type TrainOptions, trainSAE } from './train-sae.js';

@@ -5,7 +5,7 @@ import { checkFiniteWeights, openSameSae, readSae, type SaeFiles } from '../sae/
 import { type Activations, checkWidth } from './activations.js';
 import { progressOf, type RunOptions, stopOf } from './run-options.js';
 import { SaeGraphs } from './sae-graphs.js';
-import { configFromOptions } from './stage-options.js';
+import { checkOptionNames, configFromOptions } from './stage-options.js';
 
 /** How an SAE is opened. */
 export interface SAEOptions extends RunOptions {
@@ -20,6 +20,11 @@ export interface SAEOptions extends RunOptions {
   /** Allow another model (of the same width) than the one it was trained on. */
   readonly anyModel?: boolean;
 }
+
+const OPTIONS = {
+  ...{ offline: true, device: true, threads: true, hookName: true, anyModel: true },
+  ...{ log: true, onProgress: true, signal: true },
+} as const satisfies Record<keyof SAEOptions, true>;
 
 /** An SAE's configuration, with SAELens's names. */
 export interface SAEConfig {
@@ -73,9 +78,11 @@ export class SAE {
    * Opens an SAE; from the hub, only its files are downloaded, into Hugging Face's cache.
    *
    * @param reference a directory or file, `OWNER/REPO[@REVISION]/PATH` on the hub, or `RELEASE:ID` as in SAELens
-   * @throws Refusal if there is no such SAE, it cannot be represented exactly, or a weight is NaN or infinite
+   * @throws Refusal if there is no such SAE, it cannot be represented exactly, or a weight is NaN or infinite;
+   * UsageRefusal for an invalid option
    */
   static async fromPretrained(reference: string, options: SAEOptions = {}): Promise<SAE> {
+    checkOptionNames(options, OPTIONS);
     const { offline, device, threads } = options;
     const checked = configFromOptions('generate', { model: '-', prompt: '-', offline, device, threads });
     const source = { offline: checked.offline };

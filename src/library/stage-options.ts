@@ -39,6 +39,12 @@ export function checkWhole(option: string, value: number, least: number): void {
   );
 }
 
+/** @throws UsageRefusal if it is not a string; `what` names the argument */
+export function checkText(what: string, text: string): void {
+  if (typeof text === 'string') return;
+  throw new UsageRefusal(`${what} is not a string.`, 'Give the text, not its tokens.', 'config/wrong-value');
+}
+
 /**
  * Checks the names of options that are not all flags of a command: one that is not known would do nothing.
  *

@@ -1,10 +1,11 @@
 import { isLeftOut, leftOutTokens } from '../corpus/contexts.js';
+import { UsageRefusal } from '../errors/refusal.js';
 import { excludedTokens } from '../eval/candidates.js';
 import { strongestFeatures } from '../features/strongest.js';
 import { Activations } from './activations.js';
-import type { HookedTransformer } from './hooked-transformer.js';
-import type { SAE } from './sae.js';
-import { checkWhole } from './stage-options.js';
+import { HookedTransformer } from './hooked-transformer.js';
+import { SAE } from './sae.js';
+import { checkOptionNames, checkText, checkWhole } from './stage-options.js';
 
 /** A feature that fires. */
 export interface FiringFeature {
@@ -39,18 +40,36 @@ export interface TopFeatures {
   readonly features: readonly FeatureOfText[];
 }
 
+/** Options of `topFeatures`. */
+export interface TopFeaturesOptions {
+  /** Max features per token, and for the whole text; 5 by default. */
+  readonly count?: number;
+}
+
+const OPTIONS = { count: true } as const satisfies Record<keyof TopFeaturesOptions, true>;
+
 /**
  * The features of an SAE that fire most strongly on a text: at each token, and anywhere in it.
  *
- * @param count max features per token, and for the whole text
+ * @throws UsageRefusal if an argument is not of its kind, or an option does not exist
  * @throws Refusal if the SAE belongs to another model or hook, or the text is longer than the model's positions
  */
 export async function topFeatures(
   model: HookedTransformer,
   sae: SAE,
   text: string,
-  { count = 5 }: { readonly count?: number } = {},
+  options: TopFeaturesOptions = {},
 ): Promise<TopFeatures> {
+  if (!(model instanceof HookedTransformer) || !(sae instanceof SAE)) {
+    throw new UsageRefusal(
+      'topFeatures takes a HookedTransformer first, then an SAE.',
+      'Call topFeatures(model, sae, text).',
+      'config/wrong-value',
+    );
+  }
+  checkText('The text', text);
+  checkOptionNames(options, OPTIONS);
+  const { count = 5 } = options;
   checkWhole('count', count, 1);
   const { session } = model;
   const candidate = await session.fit(sae);

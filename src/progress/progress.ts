@@ -92,7 +92,7 @@ export function secondsLeft(rest: number, rate: number): number | undefined {
 
 /** A count with three significant figures: 63.9k. */
 export function shortCount(n: number): string {
-  if (n < 1000) return n.toFixed(n < 10 ? 1 : 0);
+  if (n < 1000) return n.toFixed(n < 10 && !Number.isInteger(n) ? 1 : 0);
   const unit = n < 1e6 ? 'k' : n < 1e9 ? 'M' : 'G';
   const value = n / (unit === 'k' ? 1e3 : unit === 'M' ? 1e6 : 1e9);
   return `${value.toPrecision(3)}${unit}`;

@@ -2,6 +2,7 @@ import { version } from '../config/flags.js';
 import type { ReportConfig } from '../config/stages/pages.js';
 import { listed } from '../config/suggest.js';
 import { UsageRefusal } from '../errors/refusal.js';
+import { foreignTexts } from '../eval/foreign-text.js';
 import { type Evaluation, hasNoBos, readEvaluation } from '../eval/record.js';
 import { drawable, notDrawn, type Point, paretoFigure, pointsOf, shrinkageFigure } from './against-l0.js';
 import { crossEntropyFigure } from './cross-entropy.js';
@@ -179,7 +180,7 @@ export function renderReport(evaluation: Evaluation, options: ReportOptions = {}
 <h1>${title}</h1>
 <p class="result">${resultSentence(entries)}</p>
 <p class="summary">${summarySentence(entries)}</p>
-</header>
+${foreignTexts(entries.map(({ record }) => record)).map((sentence) => markup`<p class="foreign">${sentence}.</p>\n`)}</header>
 ${figures.first}
 ${captionedTable(1, headlineTable(entries), tableCaption, measured)}
 ${further === null ? null : captionedTable(2, further, 'Further measurements of the same evaluation.', measured)}

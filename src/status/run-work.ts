@@ -5,6 +5,7 @@ import { fileTail } from '../disk/file-tail.js';
 import { exists } from '../disk/input-file.js';
 import { parseJson } from '../disk/json.js';
 import { METRICS_FILE, type MetricsRecord, metricsLine } from '../sae/training-curve.js';
+import { resumedStep } from '../train/training-checkpoint.js';
 import type { Holder } from './owners.js';
 import { SettingsFile } from './run-settings.js';
 import { standingOf } from './run-standing.js';
@@ -28,9 +29,11 @@ export async function runWork(directory: string, holder: Holder | undefined, now
     written,
     now,
   );
+  // Lines of the curve are --log-every steps apart, and those after the checkpoint are made again.
+  const kept = state === 'stopped' ? await resumedStep(directory) : undefined;
   const resumable = state === 'stopped' && (await exists(join(directory, RUN_FILE)));
   return {
-    ...{ kind: 'train', directory, state, done: step, unit: 'step' },
+    ...{ kind: 'train', directory, state, done: kept ?? step, unit: 'step' },
     ...(steps !== undefined && { total: steps }),
     ...(rate !== undefined && (state === 'running' || state === 'stalled') && { rate }),
     ...(left !== undefined && { left }),

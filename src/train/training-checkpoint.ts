@@ -114,6 +114,12 @@ export async function newestCheckpoint(directory: string): Promise<string | unde
   return (await checkpointsOf(directory))[0];
 }
 
+/** The step from which a run that stopped resumes; undefined if it has no checkpoint. */
+export async function resumedStep(directory: string): Promise<number | undefined> {
+  const name = await newestCheckpoint(directory);
+  return name === undefined ? undefined : Number(/\d+/.exec(name)![0]);
+}
+
 /**
  * Removes superfluous checkpoints of a finished SAE, and the leftovers of a kill while one was written.
  *

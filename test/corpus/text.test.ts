@@ -62,6 +62,24 @@ test('what is kept is not read again', async (t) => {
   await text.close(silent);
 });
 
+test('a text that fills no context is refused with its number of tokens', async (t) => {
+  const corpus = join(temporaryDirectory(t), 'c.jsonl');
+  const words = 'The state of the Union';
+  writeFileSync(corpus, `${JSON.stringify({ text: words })}\n`.repeat(2));
+  const tokenizer = await openTokenizer(MODEL, expected);
+  const document = tokenizer.begin('the words');
+  const count = [...document.push(words), ...document.end()].reduce((sum, ids) => sum + ids.length, 0);
+  for (const [lines, tokens] of [
+    [2, 2 * count],
+    [0, 0],
+  ] as const) {
+    if (lines === 0) writeFileSync(corpus, `${JSON.stringify({ text: '' })}\n`);
+    const text = await Text.open(start({ corpus: [corpus] }));
+    await refuses(() => take(text.ahead()), 'corpus/too-short', corpus, `${tokens} tokens`, '128', '--context');
+    await text.close(silent);
+  }
+});
+
 test('chunks keep which document each token is of', () => {
   const documents = [
     [0, 0, 0],

@@ -31,6 +31,19 @@ function close(what: string, value: number | null, expected: number, tolerance =
   assert.ok(value !== null && Math.abs(value / expected - 1) < tolerance, `${what}: ${value}, not ${expected}`);
 }
 
+/** Entropy of the tokens that are predicted in contexts, each counted again for every one of them. */
+function entropyByHand(indices: Int32Array): number {
+  const targets = goldenContexts(indices).flatMap(({ tokens }) =>
+    [...tokens].filter((id, t) => t > 0 && id !== BOS && tokens[t - 1] !== BOS),
+  );
+  const different = [...new Set(targets)];
+  const logs = different.map((id) => {
+    const share = targets.filter((other) => other === id).length / targets.length;
+    return -share * Math.log(share);
+  });
+  return logs.reduce((sum, x) => sum + x, 0) + (different.length - 1) / (2 * targets.length);
+}
+
 const NAMES = ['delta_ce', 'loss_recovered_mean', 'fvu', 'explained_variance_tokens', 'norm_ratio'] as const;
 
 for (const [what, prefix] of [
@@ -47,6 +60,7 @@ for (const [what, prefix] of [
       for (const name of NAMES) {
         close(`${architecture}, ${name}`, metrics[name], await golden.scalar(`${prefix}${architecture}/${name}`));
       }
+      close('entropy', metrics.unigram_entropy, entropyByHand(indices), 1e-9);
       close('1 − fvu', metrics.explained_variance, 1 - metrics.fvu, 1e-12);
       close('delta', metrics.delta_ce, metrics.ce_spliced - metrics.ce_clean, 1e-9);
       close('dense', metrics.dense_fraction, await golden.scalar(`${prefix}${architecture}/dense_fraction`), 1e-12);

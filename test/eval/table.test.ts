@@ -43,6 +43,14 @@ test('losses are printed once per site', () => {
   );
 });
 
+test('a text that the model predicts worse than its token frequencies would is said to be foreign, once per hook', () => {
+  const foreign = (unigram_entropy?: number) =>
+    lines([1, 2].map(() => evalRecord({ hook: 'h', ce_clean: 7.73, unigram_entropy }))).filter((line) =>
+      /^h: the model does not know this text.* 7\.73.* 6\.10 /.test(line),
+    ).length;
+  assert.deepEqual([foreign(6.1), foreign(7.73), foreign(8), foreign()], [1, 0, 0, 0]);
+});
+
 test('a narrow interval does not round away from its number', () => {
   const record = evalRecord({
     relative_reconstruction_bias: 0.9931,

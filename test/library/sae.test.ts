@@ -127,6 +127,21 @@ test('steering gives the texts that sae-pipe steer prints', async () => {
   }
 });
 
+test('arguments in another order, and options that do not exist, are refused', async () => {
+  const sae = await saved('arguments', random());
+  const loose = topFeatures as (...given: unknown[]) => Promise<unknown>;
+  await refusesUsage(() => loose(sae, model, TEXT), 'config/wrong-value', 'topFeatures(model, sae, text)');
+  await refusesUsage(() => loose(model, TEXT, sae), 'config/wrong-value', 'topFeatures(model, sae, text)');
+  await refusesUsage(() => loose(model, sae, model.toTokens(TEXT)), 'config/wrong-value', 'string');
+  await refusesUsage(() => loose(model, sae, TEXT, { counts: 3 }), 'config/unknown-flag', 'count?');
+  const misspelt = { hookname: HOOK } as object;
+  await refusesUsage(() => SAE.fromPretrained(sae.name, misspelt), 'config/unknown-flag', 'hookName?');
+  const strings = model as unknown as Record<'toTokens' | 'generate' | 'steer', (...given: unknown[]) => unknown>;
+  await refusesUsage(() => strings.toTokens(5), 'config/wrong-value', 'string');
+  await refusesUsage(() => strings.generate(5), 'config/wrong-value', 'string');
+  await refusesUsage(() => strings.steer(undefined, []), 'config/wrong-value', 'string');
+});
+
 test('changes that cannot be made are refused', async () => {
   const sae = await saved('refused', random());
   const change = (more: object, feature = 5) => model.steer(TEXT, { sae, feature, ...more } as never);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { secondsLeft, Task } from '../../src/progress/progress.js';
+import { secondsLeft, shortCount, Task } from '../../src/progress/progress.js';
 
 /** A task of 100 units and the clock it goes by, in milliseconds. */
 function taskOf100() {
@@ -47,4 +47,9 @@ test('a task whose end is not known, or passed, has no time left, or none', () =
   assert.equal(secondsLeft(10, 0), undefined);
   assert.equal(secondsLeft(-3, 5), 0);
   assert.equal(secondsLeft(10, 5), 2);
+});
+
+test('a count is whole; a rate below 10 has one decimal', () => {
+  const shown = [0, 7, 0.04, 3.26, 12.4, 999, 63_912].map(shortCount);
+  assert.deepEqual(shown, ['0', '7', '0.0', '3.3', '12', '999', '63.9k']);
 });

@@ -192,6 +192,13 @@ test('the reason for a missing value is below its table, once for all that share
   assert.equal(elements(page, '#figure-1').length, 0);
 });
 
+test('a page of a text that is foreign to the model says so at its beginning', () => {
+  const warned = (unigram_entropy: number) =>
+    elements(renderReport([{ record: evalRecord({ ce_clean: 7.73, unigram_entropy }), curve: [] }]), 'header .foreign');
+  assert.ok(warned(6.1)[0]!.textContent.includes('7.73'));
+  assert.equal(warned(8).length, 0);
+});
+
 test('what newer evaluations measure is a second table, of the columns that there are', () => {
   assert.equal(furtherTable(entries({})), null);
   assert.equal(furtherTable(entries({ ce_mean: Number.NaN, loss_recovered_mean: null })), null);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Manifest, readManifest } from '../../src/activations/manifest.js';
@@ -427,4 +427,23 @@ test('a model that is replaced during a harvest gives no more rows, and --resume
   const [directory] = await harvest({ ...config, resume: true }, silent, never);
   const undisturbed = await run();
   assert.deepEqual(filesBelow(directory!), filesBelow(undisturbed.directories[0]!));
+});
+
+test('a harvest whose tokens are complete before its files says how many of them were read', async () => {
+  const corpus = join(root, 'files');
+  mkdirSync(corpus);
+  for (const [i, name] of ['a.txt', 'b.txt', 'c.txt'].entries())
+    writeFileSync(join(corpus, name), prose(2000, i * 2000));
+  const said = async (more: Partial<HarvestConfig>) => {
+    const lines: string[] = [];
+    const progress: Progress = { ...silent, say: (line) => lines.push(line) };
+    const few = { corpus: [corpus], hook: ['blocks.0.hook_resid_pre'], context: 32, rowsPerShard: 1000 };
+    await harvest(configured({ ...few, ...more }), progress, never);
+    return lines.filter((line) => line.includes('of 3 ('));
+  };
+  const [line, ...others] = await said({ tokens: 700 });
+  assert.equal(others.length, 0);
+  for (const part of [corpus, 'file 2 of 3', 'b.txt', '--tokens 700', '1 more']) assert.ok(line!.includes(part), line);
+  assert.deepEqual(await said({ tokens: 1200 }), [], 'in the last file');
+  assert.deepEqual(await said({ tokens: 700, shuffleBuffer: 2 }), [], 'in another order');
 });

@@ -132,6 +132,9 @@ test('trainings: progress from the last lines, and the command that continues on
   assert.deepEqual([done, total], [20, 200]);
   assert.ok(rate! > 0 && left! > 0);
   assert.equal((await only(stopped)).resume, `sae-pipe train --resume --out ${stopped}`);
+  // What a stop keeps is not at a line of the curve.
+  for (const step of ['00000040', '00000057']) writeFileSync(join(stopped, `checkpoint-${step}.safetensors`), '');
+  assert.equal((await only(stopped)).done, 57);
 });
 
 test('an owner elsewhere runs as far as Slurm knows, and is gone where its job is over', async (t) => {

@@ -25,10 +25,10 @@ const config = z.looseObject({
 /** @throws Refusal if it is not YAML, or contains anything but hooks */
 async function readYaml(path: string): Promise<z.output<typeof config>> {
   const text = (await readTextFile(path, AGAIN, 2 ** 20)) ?? '';
+  // Loaded only if there is such a file.
+  const { parse } = await import('yaml');
   let value: unknown;
   try {
-    // Loaded only where there is such a file.
-    const { parse } = await import('yaml');
     value = parse(text, { maxAliasCount: 0 });
   } catch (cause) {
     throw new Refusal(`${path} is not YAML.`, AGAIN, 'sae/unsupported-layout', { cause });
