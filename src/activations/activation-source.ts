@@ -3,7 +3,7 @@ import type { chatSchema, corporaReadSchema, documentsSchema, textRead } from '.
 import type { ActivationDType, NormLimit } from './manifest.js';
 import type { ActivationArray, Examples } from './rows.js';
 
-/** Activations of one step, in the source's dtype: what is encoded, and what is to be reconstructed. */
+/** Activations of one step, in the source's dtype: input and target. */
 export interface Batch {
   /** [rows × d_in] */
   readonly x: ActivationArray;
@@ -11,10 +11,10 @@ export interface Batch {
   readonly y?: ActivationArray;
 }
 
-/** Order in which rows are dealt: mixed over the whole source, or as they lie. */
+/** Order in which rows are dealt: shuffled over the whole source, or as stored. */
 export type Order = 'shuffled' | 'stored';
 
-/** What is to be reconstructed, where that is not the input: activations of another hook at the same positions. */
+/** The target, if it is not the input: activations of another hook at the same positions. */
 export interface Target {
   readonly hook: string;
   readonly dOut: number;
@@ -22,9 +22,9 @@ export interface Target {
   readonly meanNorm: number | null;
 }
 
-/** What training must know of its activations before it sees the first of them. */
+/** What training must know about its activations before the first batch. */
 export interface SourceDescription {
-  /** For messages: a directory, or what else the rows come from. */
+  /** Origin of the rows, for messages: a directory, for example. */
   readonly place: string;
   readonly model: { readonly name: string; readonly fingerprint: string };
   readonly hook: string;
@@ -33,41 +33,41 @@ export interface SourceDescription {
   readonly dtype: ActivationDType;
   /** The input itself if absent. */
   readonly target?: Target;
-  /** Tokens a context, BOS included. */
+  /** Tokens per context, BOS included. */
   readonly context: number;
   /** Do contexts begin with BOS, at which there are no rows? */
   readonly prependBos: boolean;
   readonly corpus: string;
   /** Tokens other than BOS at which there are no rows. */
   readonly excludedTokens?: readonly number[];
-  /** Documents of the corpus that were read; all where it is absent. */
+  /** Documents of the corpus that were read; all if absent. */
   readonly documents?: Readonly<z.infer<typeof documentsSchema>>;
-  /** What the harvest read of each corpus, where it has ended. */
+  /** What the harvest read of each corpus, if it is complete. */
   readonly read?: Readonly<z.infer<typeof corporaReadSchema>>;
-  /** How conversations were read, where it was those. */
+  /** How conversations were read, if the corpus had any. */
   readonly chat?: Readonly<z.infer<typeof chatSchema>>;
-  /** Rows that are longer are left out: by the harvest of a store, or by training. */
+  /** Rows with a larger norm are left out, by the harvest of a store or by training. */
   readonly normLimit?: NormLimit;
   /** Rows of one pass over the source. */
   readonly rows: number;
   /** E|x| over those rows; null if it cannot be known before they have passed. */
   readonly meanNorm: number | null;
-  /** Stands for the rows and their order: sources of equal identity give the same training. */
+  /** Identifies the rows and their order: sources of equal identity give the same training. */
   readonly identity: string;
 }
 
-/** The text of a source that passes once, from its beginning to where its first `rows` rows end. */
+/** The text of a source that can be read only once, up to the end of its first `rows` rows. */
 export type TextRead = Readonly<z.infer<typeof textRead>>;
 
 /** Where training takes its activations from: a store, a stream, or a running model. */
 export interface ActivationSource {
   readonly about: SourceDescription;
-  /** Begins dealing at the first row. A source that passes only once can be asked once. */
+  /** Starts dealing at the first row; to be called once on a source that can be read only once. */
   batches(order: Order, seed: number): Batches;
-  /** Bytes of rows in memory at a time, at most, and rows of a piece of `inputs`. */
+  /** Max bytes of rows in memory at a time, and rows per piece of `inputs`. */
   memory(order: Order): { readonly held: number; readonly pieceRows: number };
   /**
-   * Reads what training leaves of a stream, to its end: to its writer a reader that goes away has failed.
+   * Reads the rest of a stream that training does not need: a writer whose reader exits would fail.
    *
    * @throws Refusal if the text is not the one that `Batches.expectText` was told
    * @throws Interrupted
@@ -76,28 +76,28 @@ export interface ActivationSource {
   close(): Promise<void>;
 }
 
-/** Activations dealt batch by batch. What is dealt is a function of (source, order, seed, rows dealt before) alone. */
+/** Activations dealt in batches. A batch is a function of (source, order, seed, rows dealt before) alone. */
 export interface Batches {
-  /** Goes to the state after `rows` rows were dealt; a source that passes only once goes forward only. */
+  /** Moves to the state after `rows` rows were dealt; only forward if the source can be read only once. */
   seek(rows: number): Promise<void>;
   /**
    * The next `size` rows, entries of the source's dtype: bits of float16 or bfloat16, or float32.
    *
-   * @param into a batch of before that nobody reads any more: written to where it fits, which spares a new array
+   * @param into an earlier batch that is no longer used: its arrays are reused if they fit
    * @throws Refusal when the source ends before
    */
   next(size: number, into?: Batch): Promise<Batch>;
   /**
-   * Rows to look at without training on them, for estimates and resampling, in pieces. A store gives its shards in a
-   * random order set by (seed, occasion); a source that passes only once gives the rows it holds in memory, those from
+   * Rows to sample without training on them, for estimates and resampling, in pieces. A store gives its shards in a
+   * random order set by (seed, occasion); a source that can be read only once gives the rows in memory, those from
    * which the next batch is dealt. Deals nothing.
    */
   inputs(occasion: number): AsyncIterable<Examples>;
   /**
-   * Of a source that passes once: the text that was read for the first `rows` rows, for the checkpoint after them. A
+   * For a source that can be read only once: the text of the first `rows` rows, for the checkpoint after them. A
    * store's rows are known by its identity.
    */
   textRead?(rows: number): TextRead | undefined;
-  /** To be called before `seek`, which then refuses another text than this one, as far as it reaches. */
+  /** To be called before `seek`, which then refuses a text that differs from this one within its length. */
   expectText?(text: TextRead): void;
 }

@@ -5,8 +5,8 @@ import type { Store } from './store.js';
 const ALIGN = 'Harvest both hooks with one command: `sae-pipe harvest … --hook A --hook B`.';
 
 /**
- * Two stores of one harvest, read row by row: row i of both is the same position of the same text. What they say of
- * themselves is compared here, the columns of a shard whenever it is read.
+ * Two stores of one harvest, read row by row: row i of both is the same position of the same text. Their
+ * manifests are compared here, the columns of a shard whenever it is read.
  *
  * @throws Refusal if their rows are not the same positions in the same order, or not of the same model
  */
@@ -48,7 +48,7 @@ export function alignedStores(input: Store, target: Store): Store {
 
 type Alignment = ReturnType<typeof alignment>;
 
-/** What decides which position of which text each row of a store is, and how it was computed; for messages, in words. */
+/** The settings that determine the position of each row and how it was computed, in words for messages. */
 function alignment({ manifest, shards }: Store) {
   const { model, dtype, precision = 'float32', context, bos_token_id, rows, seed, contexts } = manifest;
   return {

@@ -7,14 +7,14 @@ import { rowBytes } from './manifest.js';
 import type { Examples } from './rows.js';
 import { storeMemory } from './store-source.js';
 
-/** What is known of activations that are in memory: where they came from. */
+/** Origin of activations in memory. */
 export type ArrayOrigin = Pick<
   SourceDescription,
   'place' | 'model' | 'hook' | 'context' | 'prependBos' | 'excludedTokens' | 'corpus'
 >;
 
 /**
- * Activations in memory as a source for training. They are not copied: whoever made them leaves them alone meanwhile.
+ * Activations in memory as a source for training. They are not copied, so the caller must not change them meanwhile.
  *
  * @param x float32 [rows × dIn], row by row
  * @throws Refusal if there are no rows, or a value is NaN or infinite
@@ -23,7 +23,7 @@ export function arraySource(x: Float32Array, dIn: number, origin: ArrayOrigin): 
   const { place } = origin;
   const rows = x.length / dIn;
   if (rows === 0) {
-    throw new Refusal(`${place} holds no rows.`, 'Give it at least one.', 'activations/no-rows');
+    throw new Refusal(`${place} contains no rows.`, 'Give it at least one.', 'activations/no-rows');
   }
   // Rows of an array belong to no position of a text.
   const nowhere = { token: new Int32Array(rows), context: new Uint32Array(rows), pos: new Uint32Array(rows) };
@@ -32,7 +32,7 @@ export function arraySource(x: Float32Array, dIn: number, origin: ArrayOrigin): 
   if (wild >= 0) {
     throw new Refusal(
       `${place}: row ${Math.floor(wild / dIn)} holds ${x[wild]}.`,
-      'Leave such rows out.',
+      'Remove such rows.',
       'activations/not-finite',
     );
   }
@@ -51,7 +51,7 @@ export function arraySource(x: Float32Array, dIn: number, origin: ArrayOrigin): 
   };
 }
 
-/** Entries that are hashed together: Node takes less than 2 GiB at once. */
+/** Entries hashed at a time: Node hashes less than 2 GiB per call. */
 const PIECE = 2 ** 28;
 
 function hashOf(x: Float32Array): string {

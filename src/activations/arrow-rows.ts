@@ -67,7 +67,7 @@ export function rowsBatch(schema: Schema, rows: Rows): RecordBatch {
 /**
  * The columns of a record batch, not copied.
  *
- * @param broken called with what is wrong where they are not those of rowsSchema
+ * @param broken called with a description if they are not those of rowsSchema
  */
 export function rowsOf(batch: RecordBatch, d: number, dtype: ActivationDType, broken: (what: string) => never): Rows {
   const rows = batch.numRows;
@@ -86,7 +86,7 @@ export function rowsOf(batch: RecordBatch, d: number, dtype: ActivationDType, br
     return there.length === rows ? there : broken(`its column "${name}" is cut off`);
   };
   const list = column('activation');
-  // Lists of any other kind have lengths of their own, each row its own.
+  // Lists of any other kind store a length per row.
   if (!DataType.isFixedSizeList(list.type)) {
     return broken(`its column "activation" is ${list.type} where FixedSizeList[${d}]<${elementType(dtype)}> belongs`);
   }
@@ -125,7 +125,7 @@ export async function shardChunks(rows: Rows, d: number, dtype: ActivationDType)
 /**
  * Decodes a shard without copying its columns.
  *
- * @throws Refusal when the bytes are no Arrow file or not the columns of a store of this width and type
+ * @throws Refusal if the bytes are not an Arrow file, or lack the columns of a store of this width and type
  */
 export function decodeShard(bytes: Uint8Array, d: number, dtype: ActivationDType, path: string): Rows {
   const broken = (what: string): never => {

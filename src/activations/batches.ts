@@ -25,7 +25,7 @@ export function bytesPerRow({ manifest, target }: Pick<Shards, 'manifest' | 'tar
   return rowBytes(manifest) + (target ? rowBytes(target.manifest) : 0);
 }
 
-/** Where a pool stands in the order of all pools. */
+/** Position of a pool in the order of all pools. */
 interface Place {
   readonly epoch: number;
   /** Index into the epoch's order of shards of the first shard. */
@@ -43,19 +43,20 @@ interface Loaded {
  *
  * Shuffled: each epoch takes the shards in a new random order, loads as many as fit the pool, and deals the pool's rows
  * in random order; shards hold permuted windows, so a batch mixes the whole corpus. Stored: rows in the order of the
- * manifest. Either way the order is a function of (seed, rows dealt so far) alone: `seek` continues where a run stopped.
+ * manifest. Either way the order is a function of (seed, rows dealt so far) alone: `seek` continues where a run
+ * stopped.
  */
 export class ActivationBatches implements Batches {
   private readonly poolShards: number;
   private readonly shape: RowShape;
   private place: Place = { epoch: 0, start: 0 };
   private loaded: Loaded | undefined;
-  /** The shards of the next pool, on their way. */
+  /** The shards of the next pool, being read. */
   private coming: { readonly shards: readonly number[]; readonly pieces: Promise<readonly Examples[]> } | undefined;
   /** Next row of the pool. */
   private cursor = 0;
 
-  /** @param ahead is a pool read while the one before is dealt? */
+  /** @param ahead whether a pool is read while the previous one is dealt */
   constructor(
     private readonly store: Shards,
     private readonly order: Order,
@@ -100,7 +101,7 @@ export class ActivationBatches implements Batches {
     for (const shard of order) yield await this.store.readShard(shard);
   }
 
-  /** Rows dealt: as many as the pool still has, `most` at most. No pool outlives this in a suspended call. */
+  /** Deals the rows left in the pool, at most `most`; returns their number. No suspended call keeps a pool alive. */
   private deal(batch: Batch, at: number, most: number): number {
     const { pool } = this.loaded!;
     const count = Math.min(most, pool.size - this.cursor);
@@ -148,7 +149,9 @@ export class ActivationBatches implements Batches {
     return { shards, pool: new Pool(pieces, order) };
   }
 
-  /** The shards of a pool, in the memory of the one before; where pools are read ahead, that memory is the next one's. */
+  /**
+   * The shards of a pool, in the memory of the one before; where pools are read ahead, that memory is the next one's.
+   */
   private piecesOf(shards: readonly number[], before: Loaded | undefined): Promise<readonly Examples[]> {
     const next = this.shardsAt(this.after(this.place));
     const coming = same(this.coming?.shards, shards) ? this.coming?.pieces : undefined;
@@ -156,14 +159,14 @@ export class ActivationBatches implements Batches {
     const free = before?.pool.pieces.flatMap(buffersOf) ?? [];
     const pieces = coming ?? this.read(shards, free);
     if (!this.ahead || same(next, shards)) return pieces;
-    // After the shards that are waited for. A failure is reported when the pool is requested.
+    // After the shards that are needed first. A failure is reported when the pool is requested.
     const ahead = pieces.then(() => this.read(next, coming ? free : []));
     ahead.catch(() => {});
     this.coming = { shards: next, pieces: ahead };
     return pieces;
   }
 
-  /** @param free memory of shards that are not needed any more: only what fits these is kept for them */
+  /** @param free memory of shards that are no longer needed; only what fits these shards is reused */
   private read(shards: readonly number[], free: readonly ArrayBuffer[]): Promise<readonly Examples[]> {
     const lists = [this.store.shards, this.store.target?.shards];
     const sizes = shards.flatMap((i) => lists.map((of) => of?.bytesOf(i)));

@@ -6,39 +6,39 @@ import { type ReadShard, readShard, type ShardsOf } from './shard-file.js';
 import type { ListedShard } from './shard-list.js';
 import type { Store } from './store.js';
 
-/** What a thread is requested: a shard, as readShard reads it. */
+/** Request to a thread: read a shard, like readShard. */
 export interface ShardRequest {
   readonly shard: ListedShard;
   readonly checked: string | undefined;
-  /** Changes hands. */
+  /** Transferred to the thread. */
   readonly spare: ArrayBuffer | undefined;
 }
 
-/** Its memory changes hands. */
+/** Its memory is transferred. */
 export type ShardReply = ({ readonly kind: 'shard' } & ReadShard) | RefusedReply;
 
 /** Max threads of a store: two keep up with a disk, and the first pass, which hashes, may take more. */
 const MOST_THREADS = 4;
-/** Bytes of shards that are read sooner than a thread starts. */
+/** Reading this many bytes of shards takes less time than starting a thread. */
 const SMALL = 2 ** 26;
 
-/** Threads that read so many bytes of shards: none where they are few. */
+/** Number of threads for reading this many bytes of shards: none if there are few. */
 export function readingThreads(bytes: number, shards: number, available = cores()): number {
   return bytes < SMALL ? 0 : Math.min(MOST_THREADS, shards, available);
 }
 
 /**
- * The shards of a store, which are read again and again: next to whoever asks, in threads, or without any one after
- * another. The contents of each are checked when it is read first, and again where its file was touched since.
+ * The shards of a store, which are read repeatedly: in threads alongside the caller or, without threads, one at a time.
+ * The contents of each are checked when it is first read, and again if its file was touched since.
  */
 export class CheckedShards {
-  /** Of each shard that was what was written, that of its file then. */
+  /** For each shard found intact, the stamp of its file at that time. */
   private readonly stamps: ShardStamps;
   private readonly of: ShardsOf;
   private readonly threads: Thread<ShardRequest, ShardReply>[];
   private readonly idle: Thread<ShardRequest, ShardReply>[];
   private readonly waiting: (() => void)[] = [];
-  /** Without threads: the reading under way. */
+  /** Without threads: the current read. */
   private last: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -48,7 +48,7 @@ export class CheckedShards {
     const { d_in, dtype } = store.manifest;
     this.of = { directory: store.directory, d_in, dtype };
     this.stamps = new ShardStamps(store.shards.length);
-    // A thread is told of one shard at a time: the list would be in its memory once more.
+    // A thread gets one shard at a time: the complete list would be in its memory once more.
     const data = this.of;
     this.threads = Array.from({ length: threads }, () => {
       const options = { name: "the shards' thread", data, idle: true };
@@ -60,7 +60,7 @@ export class CheckedShards {
   /**
    * Loads shard i.
    *
-   * @param spare memory that is not needed any more, taken from the list where it fits
+   * @param spare memory that is no longer needed, taken from the list if it fits
    * @throws Refusal if it is not what was written, or an activation is not finite
    */
   async read(i: number, spare?: ArrayBuffer[]): Promise<Rows> {
@@ -69,7 +69,7 @@ export class CheckedShards {
     return rows;
   }
 
-  /** Ends the threads, whatever they read. */
+  /** Ends the threads, whatever they are reading. */
   async close(): Promise<void> {
     await Promise.all(this.threads.map((thread) => thread.terminate()));
   }
@@ -99,10 +99,10 @@ export class CheckedShards {
   }
 }
 
-/** Bytes that tell one stamp from another. */
+/** Bytes per stamp, enough to distinguish them. */
 const STAMP = 16;
 
-/** Stamps of shards, each as so many bytes. */
+/** Stamps of shards, STAMP bytes each. */
 class ShardStamps {
   private readonly bytes: Buffer;
   private readonly known: Uint8Array;

@@ -21,8 +21,8 @@ export interface Eigensystem {
 }
 
 /**
- * The same with eigenvectors: QL turns a basis along (EISPACK's tql2), and what is asked of it is turned back. About 5 n³
- * operations, and 2 n² for each direction.
+ * The same with eigenvectors: QL rotates a basis along (EISPACK's tql2), and requested directions are rotated back.
+ * About 5 n³ operations, and 2 n² for each direction.
  *
  * @param matrix [n × n], of which the lower triangle is read; it is overwritten, and kept for the directions
  */
@@ -116,7 +116,7 @@ function reflect(a: Float64Array, n: number, i: number, h: number, p: Float64Arr
   }
 }
 
-/** @param basis rows that are turned along with d, [n × n], where they are wanted */
+/** @param basis rows to rotate along with d, [n × n], if wanted */
 function implicitQl(d: Float64Array, below: Float64Array, basis?: Float64Array): Float64Array {
   const n = d.length;
   const e = new Float64Array(n);
@@ -166,7 +166,7 @@ function sweep(d: Float64Array, e: Float64Array, l: number, m: number, basis?: F
   e[m] = 0;
 }
 
-/** Turns rows i and i + 1 in their plane. */
+/** Rotates rows i and i + 1 in their plane. */
 function turn(basis: Float64Array, n: number, i: number, c: number, s: number): void {
   const [low, high] = [i * n, (i + 1) * n];
   for (let k = 0; k < n; k++) {
@@ -176,7 +176,7 @@ function turn(basis: Float64Array, n: number, i: number, c: number, s: number): 
   }
 }
 
-/** exp of the entropy of eigenvalues as shares of their sum: how many equal ones spread as evenly. */
+/** exp of the entropy of eigenvalues as shares of their sum: the number of equal ones with the same entropy. */
 export function effectiveRank(eigenvalues: Float64Array): number {
   // Rounding leaves some a little below 0.
   const total = eigenvalues.reduce((sum, value) => sum + Math.max(0, value), 0);

@@ -11,19 +11,19 @@ import { manifestPath } from './manifest.js';
 export const partName = ({ index, of }: { readonly index: number; readonly of: number }): string =>
   `part-${String(index).padStart(String(of - 1).length, '0')}-of-${of}`;
 
-/** The part whose directory has this name; undefined of any other name. */
+/** The part whose directory has this name; undefined for any other name. */
 export function partNamed(name: string): { index: number; of: number } | undefined {
   const [, index, of] = /^part-(\d{1,9})-of-(\d{1,9})$/.exec(name) ?? [];
   return index === undefined ? undefined : { index: Number(index), of: Number(of) };
 }
 
 /**
- * The directories of the stores that are meant by a path: a store, or the parts of one. A path is a directory, or a
- * pattern with *, ? or [ ] for several; several of either stand with commas. A directory stands for itself, for the parts
- * in it, or for the only store in it (a harvest's --out holds one for each hook).
+ * The directories of the stores given by a path: a store, or the parts of one. A path is a directory, or a
+ * pattern with *, ? or [ ] for several; lists are separated by commas. A directory stands for itself, for the parts
+ * in it, or for the only store in it (a harvest's --out has one per hook).
  *
- * @returns at least one; a directory in which there is none is returned itself, which its reader explains
- * @throws Refusal if a pattern matches nothing, or a directory holds several stores that are not parts
+ * @returns at least one; a directory without one is returned itself, for its reader to refuse
+ * @throws Refusal if a pattern matches nothing, or a directory contains several stores that are not parts
  */
 export async function findStores(named: string): Promise<string[]> {
   const found: string[] = [];
@@ -31,7 +31,7 @@ export async function findStores(named: string): Promise<string[]> {
   return [...new Set(found)];
 }
 
-/** The paths that are named, patterns expanded; what is there by this very name is meant by it. */
+/** The given paths, with patterns expanded; an existing path of exactly this name takes precedence. */
 async function pathsOf(named: string): Promise<string[]> {
   if (await exists(named)) return [named];
   const paths: string[] = [];
@@ -43,7 +43,7 @@ async function pathsOf(named: string): Promise<string[]> {
     const matched = await matching(one);
     if (matched.length === 0) {
       throw new Refusal(
-        `Nothing matches ${one}.`,
+        `No path matches ${one}.`,
         'Check the pattern; ls shows what it matches.',
         'activations/no-match',
       );
@@ -111,11 +111,11 @@ async function partsIn(directory: string, names: readonly string[]): Promise<str
   return parts.sort();
 }
 
-/** The stores of a hook below directories that hold one for each, named as `findStores` takes them. */
+/** The stores of a hook below directories with one per hook, given as for `findStores`. */
 export const storesOfHook = (named: string, hook: string): string =>
   (existsSync(named) ? [named] : listedPaths(named)).map((path) => join(path, hook)).join(',');
 
-/** Names of what is in the directories that are named so; one that is not there is refused where its stores are opened. */
+/** Names of the entries of these directories; a missing one is refused when its stores are opened. */
 export async function hooksIn(named: string): Promise<string[]> {
   const names = new Set<string>();
   for (const directory of await pathsOf(named)) {

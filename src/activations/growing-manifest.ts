@@ -6,20 +6,23 @@ import { type Addition, extendManifest, journalName, type Manifest, writeManifes
 
 /** A journal may have this share of the bytes of its manifest, */
 const SHARE = 0.5;
-/** and at least so many. */
+/** and at least this many. */
 const LEAST_ROOM = 2 ** 16;
 
 /**
- * The manifest of a store that is being written. What a shard or a window adds is appended to a journal; the manifest is
- * written anew when the journal has grown to a share of it, so the bytes written in all grow with the number of shards,
+ * The manifest of a store that is being written. What a shard or a window adds is appended to a journal; the manifest
+ * is rewritten when the journal has grown to a share of it, so the bytes written in all grow with the number of shards,
  * not with its square. A complete store has no journal.
  *
  * A journal is read only where manifest.json names it, and each manifest names a new one. So neither a kill between
- * writing the manifest and removing the journal before it, nor one during --overwrite, lists anything that is
- * not there.
+ * writing the manifest and removing the journal before it, nor one during --overwrite, lists anything that does
+ * not exist.
  */
 export class GrowingManifest {
-  /** Bytes that the journal may still take. None before the manifest was written here: a journal that was found ends. */
+  /**
+   * Bytes left in the journal. None before the manifest is first written here: a journal found on disk is not
+   * continued.
+   */
   private room = 0;
   private begun = false;
 
@@ -29,7 +32,7 @@ export class GrowingManifest {
     private readonly leastRoom = LEAST_ROOM,
   ) {}
 
-  /** Lists a shard or a window; its files are there. */
+  /** Lists a shard or a window, whose files exist. */
   async add(addition: Addition): Promise<void> {
     const { manifest, directory } = this;
     extendManifest(manifest, [addition]);
@@ -40,7 +43,7 @@ export class GrowingManifest {
     this.begun = true;
   }
 
-  /** Nothing is added any more: what only a continuation needs goes. */
+  /** The store is complete: drops what only resuming needs. */
   complete(): Promise<void> {
     const { manifest } = this;
     manifest.complete = true;
@@ -50,7 +53,7 @@ export class GrowingManifest {
     return this.rewrite();
   }
 
-  /** Writes the manifest as it is now. */
+  /** Writes the current manifest. */
   async rewrite(): Promise<void> {
     const { manifest, directory } = this;
     const { journal: before } = manifest;

@@ -1,12 +1,12 @@
-/** Of a row's mean square: a variance below this share is what rounding leaves of entries that are all alike. */
+/** A variance below this share of a row's mean square is rounding error of entries that are all equal. */
 const ALIKE = 1e-12;
 
-/** 1 over the standard deviation of a row; 0 if its entries are all alike, and LayerNorm leaves nothing of it. */
+/** 1 over the standard deviation of a row; 0 if its entries are all equal, which LayerNorm maps to 0. */
 export function inverseDeviation(mean: number, variance: number): number {
   return variance > ALIKE * (mean * mean + variance) ? 1 / Math.sqrt(variance) : 0;
 }
 
-/** Each row less its mean, over its standard deviation; a row whose entries are all alike becomes 0. */
+/** Each row less its mean, over its standard deviation; a row whose entries are all equal becomes 0. */
 export function layerNormed(x: Float32Array, d: number): Float32Array {
   const normed = new Float32Array(x.length);
   for (let at = 0; at < x.length; at += d) {

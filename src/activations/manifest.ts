@@ -36,7 +36,7 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** Max parts of a harvest: as many as --shard takes. */
 const MOST_PARTS = 999_999;
 
-/** `bytes` is the size of the file; older stores do not have it. */
+/** `bytes` is the size of the file; absent in older stores. */
 const shardEntry = z.object({
   file: fileName,
   rows: count.positive(),
@@ -58,7 +58,7 @@ const windowEntry = z.object({
 
 /**
  * What the listed shards of the unfinished window were cut from. Its rows decide the permutation and the cut, so with
- * other rows (another --tokens, another text) these shards are worth nothing.
+ * other rows (another --tokens, another text) these shards are useless.
  */
 const pendingWindow = z.object({
   window: count,
@@ -79,7 +79,7 @@ export const manifestSchema = z.object({
   dtype: z.enum(activationDTypes),
   /** Data type of the model's matrix products; float32 by default. */
   precision: z.enum(precisions).exclude(['auto']).optional(),
-  /** Tokens a context, BOS included: an SAE that says less than 2 could not be opened again. */
+  /** Tokens per context, BOS included: an SAE that records less than 2 could not be opened again. */
   context: count.min(2),
   /** −1 where the model has none. */
   bos_token_id: z.number().int().min(-1),
@@ -95,27 +95,30 @@ export const manifestSchema = z.object({
   /** Encoding of .txt and JSON Lines; utf-8 by default. */
   encoding: z.enum(encodings).optional(),
   documents: documentsSchema.optional(),
-  /** How conversations were read, where it was those; their roles that are left out have no rows. */
+  /** How conversations were read, if the corpus had any; roles that are left out have no rows. */
   chat: chatSchema.optional(),
-  /** What was read, as it was when the harvest began: number and size of all files, and the first by name. */
+  /** The corpus when the harvest began: number and size of all files, and the names of the first. */
   corpus_files: z
     .object({ count, bytes: count, first: z.array(z.object({ file: z.string(), bytes: count })) })
     .optional(),
-  /** What was read of each corpus for the windows that are done, as corpus/read-tally.ts counts it. */
+  /** What was read of each corpus for the finished windows, as counted by corpus/read-tally.ts. */
   text_read: corporaReadSchema.optional(),
-  /** While a harvest of a data set of the hub is not complete: which text it is, and where that stands behind the windows that are done. */
+  /**
+   * While a harvest of a hub data set is incomplete: the text's identity, and its position after the finished windows.
+   */
   text_identity: sha256.optional(),
   text_position: textPositionSchema.optional(),
   seed: count,
-  /** Contexts a group, which is one forward pass or several. */
+  /** Contexts per group, which takes one or several forward passes. */
   batch: count.positive(),
   rows_per_shard: count.positive(),
-  /** Groups a window; rows are permuted within windows. */
+  /** Groups per window; rows are permuted within windows. */
   window_batches: count.positive(),
   /**
-   * Which part of a harvest this is, where it is divided (--shard): of its windows, those whose number leaves `index` when
-   * it is divided by `of`. Windows in this manifest are counted by the part, contexts by the whole text; `rows_wanted` is of
-   * the whole. `whole` is there once it is complete: all windows, their contexts, and a hash over the hashes of these.
+   * Which part of a harvest this is, where it is divided (--shard): of its windows, those whose number leaves `index`
+   * when it is divided by `of`. Windows in this manifest are counted by the part, contexts by the whole text;
+   * `rows_wanted` is of the whole. `whole` is there once it is complete: all windows, their contexts, and a hash over
+   * the hashes of these.
    */
   part: z
     .object({
@@ -125,7 +128,7 @@ export const manifestSchema = z.object({
     })
     .refine(({ index, of }) => index < of, 'index must be less than of')
     .optional(),
-  /** Rows asked for; `rows` once complete. */
+  /** Rows requested; `rows` once complete. */
   rows_wanted: count,
   rows: count,
   /** Mean |x| over all rows, before rounding to dtype; null until there are rows. */
@@ -135,11 +138,11 @@ export const manifestSchema = z.object({
   contexts: z.array(windowEntry),
   /** Absent in older stores. */
   pending: pendingWindow.nullable().optional(),
-  /** Rows of the window that was under way when the harvest was interrupted, in the order of arrival. */
+  /** Rows of the window in progress when the harvest was interrupted, in order of arrival. */
   partial: z
     .object({
       contexts: count,
-      /** Of the contexts as they would be stored; another corpus is found out by it. */
+      /** Of the contexts as they would be stored; detects another corpus. */
       contexts_sha256: sha256,
       rows: count,
       norm_sum: z.number(),
@@ -151,11 +154,11 @@ export const manifestSchema = z.object({
   statistics: statisticsEntry.optional(),
   /** The command that resumes the harvest while it is incomplete; absent if its text was a pipe. */
   command: givenCommand.optional(),
-  /** While the harvest is not complete: the file of what was added since this was written (growing-manifest.ts). */
+  /** While the harvest is incomplete: the file with what was added since this was written (growing-manifest.ts). */
   journal: journalFile.optional(),
 });
 
-/** manifest.json of an activation store: what is in it, and how far it got. */
+/** manifest.json of an activation store: its contents and progress. */
 export type Manifest = z.infer<typeof manifestSchema>;
 
 const additionSchema = z.union([
@@ -226,13 +229,13 @@ export const journalName = (id: string) => `journal-${id}.log`;
 /** Is it the name of a journal? */
 export const isJournal = (name: string) => journalFile.safeParse(name).success;
 
-/** Reads again after a harvest has written the manifest anew. */
+/** Retries after a harvest has rewritten the manifest. */
 const READ_ATTEMPTS = 100;
 
 /**
- * What a store holds: manifest.json, and of a store that is being written what has been added since.
+ * The manifest of a store: manifest.json, plus the journal of a store that is being written.
  *
- * @throws Refusal when the directory is not a store, or the manifest is broken or of another version
+ * @throws Refusal if the directory is not a store, or the manifest is damaged or of another version
  */
 export async function readManifest(directory: string): Promise<Manifest> {
   let manifest = await readManifestFile(directory);
@@ -261,7 +264,7 @@ async function readManifestFile(directory: string): Promise<Manifest> {
   const json = await readJsonFile(
     path,
     [
-      `${directory} is not an activation store (${found ? 'it has no manifest.json' : 'there is nothing of that name'}).`,
+      `${directory} is not an activation store (${found ? 'it has no manifest.json' : 'it does not exist'}).`,
       withNear(near, 'Name a directory that `sae-pipe harvest` wrote, OUT/<hook>.'),
       'activations/not-a-store',
     ],
@@ -270,7 +273,7 @@ async function readManifestFile(directory: string): Promise<Manifest> {
   const { format, version } = (json ?? {}) as { format?: unknown; version?: unknown };
   if (format === FORMAT && version !== VERSION) {
     throw new Refusal(
-      `${path} is of format version ${JSON.stringify(version)}; this program reads version ${VERSION}.`,
+      `${path} is of format version ${JSON.stringify(version)}, but this version of sae-pipe reads version ${VERSION}.`,
       AGAIN,
       'activations/other-version',
     );

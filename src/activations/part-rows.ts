@@ -2,14 +2,14 @@ import { rowsPerContext } from '../corpus/contexts.js';
 import type { Manifest } from './manifest.js';
 import { windowOfWhole } from './store-parts.js';
 
-/** What of a store decides how many rows it will have. */
+/** The settings of a store that determine its number of rows. */
 export type PartShape = Pick<Manifest, 'batch' | 'window_batches' | 'context' | 'prepend_bos' | 'rows_wanted' | 'part'>;
 
-/** Rows of a full window of contexts in which no token is left out but BOS: none has more. */
+/** Max rows of a window: a full one in which only BOS is left out. */
 export const rowsOfWindow = ({ batch, window_batches, context, prepend_bos }: PartShape): number =>
   window_batches * batch * rowsPerContext(context, prepend_bos);
 
-/** Rows of this store: exact of a whole one, and of a part as far as no token but BOS is left out. */
+/** Rows of this store: exact for a whole one, and for a part if only BOS is left out. */
 export function rowsExpected(manifest: PartShape): number {
   const { part, rows_wanted: wanted } = manifest;
   if (!part) return wanted;

@@ -4,19 +4,19 @@ import { throwIfStopped, unlessStopped } from '../progress/stop.js';
 import type { Batch, Batches, SourceDescription, Target, TextRead } from './activation-source.js';
 import type { ActivationArray, Examples } from './rows.js';
 
-/** Rows held in memory at once, at most, for mixing. */
+/** Max rows held in memory for mixing. */
 export const POOL_ROWS = 2 ** 20;
 export const POOL_BYTES = 2 * 2 ** 30;
 
-/** Bytes of a row's place in a pool: its piece, and its place in the order. */
+/** Bytes of a row's position in a pool: its piece, and its place in the order. */
 export const ORDER_BYTES = 8;
 
-/** Rows of `bytes` bytes that a pool may hold: as many as are asked for and fit POOL_BYTES, at least one. */
+/** Rows of `bytes` bytes that a pool may hold: as many as requested that fit POOL_BYTES, at least one. */
 export function poolRowsWithin(asked: number, bytes: number): number {
   return Math.max(1, Math.min(asked, Math.floor(POOL_BYTES / bytes)));
 }
 
-/** Rows in memory, in pieces as they came, and the order in which they are dealt. */
+/** Rows in memory, in pieces as they arrived, and the order in which they are dealt. */
 export class Pool {
   readonly size: number;
   /** [size] piece of each row. */
@@ -56,7 +56,7 @@ export interface RowShape extends Pick<SourceDescription, 'dIn' | 'dtype'> {
   readonly target?: Pick<Target, 'dOut'>;
 }
 
-/** Memory for a batch of `size` rows of a source: that of `into` where it fits. */
+/** Memory for a batch of `size` rows of a source: that of `into` if it fits. */
 export function newBatch(size: number, { dIn, dtype, target }: RowShape, into?: Batch): Batch {
   const memory = (d: number, used?: ActivationArray) => {
     if (used?.length === size * d && used instanceof Float32Array === (dtype === 'float32')) return used;
@@ -65,9 +65,9 @@ export function newBatch(size: number, { dIn, dtype, target }: RowShape, into?: 
   return { x: memory(dIn, into?.x), ...(target && { y: memory(target.dOut, into?.y) }) };
 }
 
-/** Pools of a source that passes once, one after another. */
+/** Consecutive pools of a source that can be read only once. */
 export interface PoolSupply {
-  /** Before the first pool: goes past whole pools that hold no row after the first `rows`; the text of their rows. */
+  /** Before the first pool: skips whole pools within the first `rows` rows, and returns the text of their rows. */
   skip(rows: number): Promise<TextRead>;
   /** The next pool; null after the last. */
   next(): Promise<Filled | null>;
@@ -79,10 +79,10 @@ export interface Filled {
   readonly text: Omit<TextRead, 'rows'>;
 }
 
-/** Ends of pools whose text is remembered: a checkpoint asks for that of its row, soon after it was dealt. */
+/** Number of pool ends whose text is kept: a checkpoint needs that of its row, soon after it was dealt. */
 const REMEMBERED = 4096;
 
-/** Deals pools one after another, each to its end before the next; forward only. */
+/** Deals consecutive pools, each to its end before the next; forward only. */
 export class PoolBatches implements Batches {
   private pool: Pool | undefined;
   /** Rows before the current pool. */
@@ -105,7 +105,7 @@ export class PoolBatches implements Batches {
     return this.before + this.cursor;
   }
 
-  /** Waits for the pool that holds the next row, so that what is wrong with the source is told here if it can be. */
+  /** Waits for the pool with the next row, so that problems of the source are reported here if possible. */
   async seek(rows: number): Promise<void> {
     if (rows < this.dealt) throw new Error(`${this.about.place} goes forward only`);
     if (!this.begun) {
@@ -131,7 +131,7 @@ export class PoolBatches implements Batches {
     return batch;
   }
 
-  /** The pool from which the next row is dealt, in the order in which its rows came. */
+  /** The pool from which the next row is dealt, in the order in which its rows arrived. */
   async *inputs(): AsyncIterable<Examples> {
     await this.begin();
     if (!this.holds()) await this.advance();
@@ -151,7 +151,7 @@ export class PoolBatches implements Batches {
     return this.before + (this.pool?.size ?? 0) < this.about.rows;
   }
 
-  /** Takes every pool that is left, and deals none of their rows; why they end is not wanted any more. */
+  /** Reads all remaining pools without dealing their rows, ignoring errors at their end. */
   async passOver(): Promise<void> {
     const message = () => `training is finished; the rest of ${this.about.place} was being read past.`;
     const next = () =>
@@ -160,7 +160,7 @@ export class PoolBatches implements Batches {
         return null;
       });
     await this.begin();
-    // A stop is awaited next to what is slow only: rows that come quickly would never let it be heard.
+    // `wait` notices a stop only while it waits: rows that arrive quickly would hide one.
     while (this.put(await next())) throwIfStopped(this.stop, message());
   }
 
@@ -172,7 +172,7 @@ export class PoolBatches implements Batches {
     return this.pool !== undefined && this.cursor < this.pool.size;
   }
 
-  /** Rows dealt: as many as the pool still has, `most` at most. No pool outlives this in a suspended call. */
+  /** Deals the rows left in the pool, at most `most`; returns their number. No suspended call keeps a pool alive. */
   private deal(batch: Batch, at: number, most: number): number {
     const pool = this.pool!;
     const count = Math.min(most, pool.size - this.cursor);
@@ -185,13 +185,13 @@ export class PoolBatches implements Batches {
     this.drop();
     if (this.put(await this.wait(this.supply.next()))) return;
     throw new Refusal(
-      `${this.about.place} has ${this.about.rows} rows, and training asks for more.`,
-      'Ask for fewer --tokens or --steps, or let it have more rows.',
+      `${this.about.place} has ${this.about.rows} rows, but training needs more.`,
+      'Use fewer --tokens or --steps, or a source with more rows.',
       'activations/too-few-rows',
     );
   }
 
-  /** Lets go of the pool, before the next is there: or there would be one more in memory. */
+  /** Releases the pool before the next one arrives, so that one fewer is in memory. */
   private drop(): void {
     this.before += this.pool?.size ?? 0;
     this.cursor = 0;
@@ -215,8 +215,8 @@ export class PoolBatches implements Batches {
     this.expected = undefined;
     if (text.rows === expected.rows && text.sha256 === expected.sha256) return;
     throw new Refusal(
-      `${this.about.place} brings another text than the one that this run was trained on: it differs within the first ${expected.rows} rows.`,
-      'Put the text and the tokenizer back, or train anew into another --out or with --overwrite.',
+      `${this.about.place} has a different text from the one that this run was trained on: it differs within the first ${expected.rows} rows.`,
+      'Restore the text and the tokenizer, or train again into another --out or with --overwrite.',
       'activations/other-text',
     );
   }

@@ -56,13 +56,13 @@ const headerSchema = manifestSchema
     rows_per_batch: z.number().int().positive(),
   });
 
-/** What a stream says of itself before its first row; keys are those of a store's manifest. */
+/** The header of a stream, before its first row; keys are those of a store's manifest. */
 export type StreamHeader = z.infer<typeof headerSchema>;
 
 /** The header of a stream with the rows of the store that `manifest` begins. */
 export function streamHeader(manifest: Manifest): StreamHeader {
   const { rows_wanted: rows, rows_per_shard: rows_per_batch, encoding, ...rest } = manifest;
-  // A run is resumed by its header, and was begun without this where there was no choice.
+  // A run resumes by its header, and was begun without this key before there was a choice.
   const other = encoding === undefined || encoding === 'utf-8' ? {} : { encoding };
   // Keys that only a store has are dropped by the schema.
   return headerSchema.parse({
@@ -83,7 +83,7 @@ export function streamSchema(header: StreamHeader): Schema {
 /**
  * The header in a stream's schema.
  *
- * @throws Refusal when it is none of ours, or of another version
+ * @throws Refusal if it was not written by sae-pipe, or is of another version
  */
 function readStreamHeader(schema: Schema, place: string): StreamHeader {
   const refused = (what: string) =>
@@ -99,8 +99,8 @@ function readStreamHeader(schema: Schema, place: string): StreamHeader {
   const { format, version } = (header ?? {}) as { format?: unknown; version?: unknown };
   if (format === STREAM_FORMAT && version !== STREAM_VERSION) {
     throw new Refusal(
-      `${place} is a stream of format version ${JSON.stringify(version)}; this program reads version ${STREAM_VERSION}.`,
-      'Let the same version of sae-pipe write and read it.',
+      `${place} is a stream of format version ${JSON.stringify(version)}, but this version of sae-pipe reads version ${STREAM_VERSION}.`,
+      'Use the same version of sae-pipe at both ends of the pipe.',
       'activations/other-version',
     );
   }
@@ -135,12 +135,12 @@ export function describeStream(header: StreamHeader, place: string): SourceDescr
   };
 }
 
-/** Padding of the buffers of a record batch, at most, and validity bitmaps that other writers may add. */
+/** Max padding of the buffers of a record batch, and validity bitmaps that other writers may add. */
 const SLACK = 2 ** 16;
 
-/** A stream of rows under way: its header, and its rows as they come. */
+/** An open stream of rows: its header, and its rows as they arrive. */
 export class RowStream {
-  /** Rows that have come. */
+  /** Rows received so far. */
   rows = 0;
   private over = false;
 
@@ -155,7 +155,7 @@ export class RowStream {
    * Reads the header.
    *
    * @param place what is read, for messages
-   * @throws Refusal when it is not a stream of rows, or one of another version
+   * @throws Refusal if it is not a stream of rows, or one of another version
    */
   static async open(source: AsyncIterable<Uint8Array>, place: string): Promise<RowStream> {
     const messages = new StreamMessages(source);
@@ -163,7 +163,7 @@ export class RowStream {
     if (first === 'cut off') {
       throw new Refusal(
         `${place} ended before its first row.`,
-        'The command that writes it says why.',
+        'See the error message of the command that writes it.',
         'activations/empty-stream',
       );
     }
@@ -179,10 +179,10 @@ export class RowStream {
   }
 
   /**
-   * Rows of the next record batch; null after the last. The last rows are given only once the stream's end marker has
-   * come, so whoever has them knows that the stream was complete.
+   * Rows of the next record batch; null after the last. The last rows are returned only once the stream's end marker
+   * has arrived, so whoever has them knows that the stream was complete.
    *
-   * @throws Refusal when the stream ends early, or a batch is not what the header says
+   * @throws Refusal if the stream ends early, or a batch does not match the header
    */
   async next(): Promise<Rows | null> {
     if (this.over) return null;
@@ -214,13 +214,13 @@ export class RowStream {
   }
 
   private endedBy(ending: StreamEnding): Refusal {
-    if (ending === 'no message') return this.broken('what comes is no Arrow message');
+    if (ending === 'no message') return this.broken('it contains something that is not an Arrow message');
     const { rows } = this.header;
     return new Refusal(
       this.rows === rows
         ? `${this.place} ended after ${rows} of ${rows} rows, without its end marker.`
         : `${this.place} ended after ${this.rows} of ${rows} rows.`,
-      'The command that writes it failed or was stopped, and says why.',
+      'The command that writes it failed or was stopped; see its message.',
       'activations/stream-cut-short',
     );
   }
@@ -278,11 +278,11 @@ class Unsent extends AsyncByteQueue {
 }
 
 /**
- * Writes rows as an Arrow IPC stream. A piece is requested when the one before has left: no more than one is ever held
+ * Writes rows as an Arrow IPC stream. A piece is requested once the previous one is sent: no more than one is held
  * here, however slow the reader. `out` is left open after a complete stream, and destroyed after any other.
  *
  * @param place what is written to, for messages
- * @throws Refusal when the reader goes away
+ * @throws Refusal if the reader exits
  * @throws Interrupted when a stop is requested while the reader takes nothing, or ends the reader
  */
 export async function writeStream(
@@ -301,9 +301,9 @@ export async function writeStream(
       await unlessStopped(written(out, buffer), stop, () => unfinished(rows, header, place));
     }
   };
-  // A failed write is told by its callback; the event, too, would end the process.
-  const heard = () => {};
-  out.on('error', heard);
+  // A failed write is reported by its callback; an unhandled event would end the process.
+  const ignored = () => {};
+  out.on('error', ignored);
   try {
     await send();
     for await (const piece of pieces) {
@@ -313,7 +313,7 @@ export async function writeStream(
     }
     writer.close();
     await send();
-    out.off('error', heard);
+    out.off('error', ignored);
   } catch (cause) {
     out.destroy();
     throw failure(cause, rows, header, place);
@@ -336,8 +336,8 @@ const GONE = ['EPIPE', 'ECONNRESET', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_A
 function failure(cause: unknown, rows: number, header: StreamHeader, place: string): unknown {
   if (!GONE.includes((cause as NodeJS.ErrnoException).code ?? '')) return refusedWrite(place, cause);
   return new Refusal(
-    `The reader of ${place} went away after ${rows} of ${header.rows} rows.`,
-    'See what it said, and run both ends of the pipe again.',
+    `The reader of ${place} exited after ${rows} of ${header.rows} rows.`,
+    'See its error message, and run both ends of the pipe again.',
     'activations/reader-gone',
     { cause },
   );

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { firstNotFinite, widen } from '../safetensors/floats.js';
 import type { ActivationDType } from './manifest.js';
 
-/** Entries of `dtype` as they lie in memory: bits for the 16-bit types. */
+/** Entries of `dtype` in memory: bits for the 16-bit types. */
 export type ActivationArray = Uint16Array | Float32Array;
 
 /** Rows of a store, column by column. */
@@ -13,17 +13,17 @@ export interface Rows {
   readonly token: Int32Array;
   /** [rows] index of the context. */
   readonly context: Uint32Array;
-  /** [rows] place in the context, whose leading BOS is at 0. */
+  /** [rows] position in the context, whose leading BOS is at 0. */
   readonly pos: Uint32Array;
 }
 
-/** Rows as training reads them: with what is to be reconstructed, where that is not the input. */
+/** Rows as read by training: with their targets, if those are not the input. */
 export interface Examples extends Rows {
   /** [rows × d_out] activations of another hook at the same positions */
   readonly target?: ActivationArray;
 }
 
-/** Memory of rows, each buffer once, to be handed over to another thread. */
+/** Buffers of rows, each once, for transfer to another thread. */
 export function buffersOf({ activation, target, token, context, pos }: Examples): ArrayBuffer[] {
   const columns = [activation, ...(target ? [target] : []), token, context, pos];
   return [...new Set(columns.map(({ buffer }) => buffer as ArrayBuffer))];
@@ -54,8 +54,8 @@ export function rowsIn(buffer: ArrayBufferLike, rows: number, d: number, dtype: 
 }
 
 /**
- * SHA-256 over the token, context and pos of rows, in order and however they are cut into pieces. It stands for the text
- * that the rows came from. Activations are left out: another machine computes them with other last bits.
+ * SHA-256 over the token, context and pos of rows, in order, independent of how they are split. It identifies the text
+ * that the rows came from. Activations are not included: their last bits differ between machines.
  */
 export class RowsHash {
   private readonly columns = {
@@ -68,7 +68,7 @@ export class RowsHash {
     for (const [name, hash] of Object.entries(this.columns)) hash.update(rows[name as keyof typeof this.columns]);
   }
 
-  /** Of all that has been added; more may come. */
+  /** The hash of everything added so far; more may be added. */
   digest(): string {
     const whole = createHash('sha256');
     for (const hash of Object.values(this.columns)) whole.update(hash.copy().digest());
@@ -77,8 +77,8 @@ export class RowsHash {
 }
 
 /**
- * Where rows hold something that is not a number, for messages: "row 17 (context 5, position 12) holds NaN"; undefined
- * where they do not.
+ * Location of the first value that is not finite, for messages: "row 17 (context 5, position 12) contains NaN";
+ * undefined if there is none.
  *
  * @param before rows of the source before these
  */

@@ -1,15 +1,15 @@
 import { GraphBuilder } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type Session } from '../onnx/session.js';
 
-/** Entries of activations that go through the graph at a time: 16 MiB in float32. */
+/** Entries of activations per run of the graph: 16 MiB in float32. */
 const CHUNK = 2 ** 22;
 /**
- * Products are made in blocks of columns about so wide, of which those above the diagonal are left out: 6 of 16 with four
- * strips of columns, 28 of 64 with eight, of which there are at most that many.
+ * Width of the blocks of columns in which products are computed; blocks above the diagonal are skipped: 6 of 16 with
+ * four strips of columns, 28 of 64 with eight, the maximum.
  */
 const [STRIP, MOST_STRIPS] = [128, 8];
 
-/** Covariance of rows, [d × d], and how many they were. */
+/** Covariance of rows, [d × d], and their number. */
 export interface Covariance {
   readonly rows: number;
   readonly matrix: Float64Array;
@@ -17,11 +17,11 @@ export interface Covariance {
 
 /**
  * Σ u uᵀ of rows about a centre: products of a chunk in float32, chunks added up in float64. The centre should be near
- * the mean, or what is left of a large one costs digits.
+ * the mean: a large remainder costs digits.
  */
 export class SecondMoments {
   private rows = 0;
-  /** Of which the lower triangle counts. */
+  /** Only the lower triangle is used. */
   private readonly products: Float64Array;
   /** Σ u, [d] */
   private readonly sum: Float64Array;
@@ -67,7 +67,7 @@ export class SecondMoments {
   }
 
   /**
-   * Of all rows, or of those that were not given to `without`.
+   * The covariance of all rows, or of those that were not given to `without`.
    *
    * @returns undefined if there is none
    */

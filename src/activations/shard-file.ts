@@ -11,14 +11,14 @@ export const AGAIN = 'Harvest the store again.';
 /** Max bytes of a shard whose size no manifest gives: a buffer of Node's hashing. */
 const MOST_BYTES = 2 ** 31 - 1;
 
-/** A shard in memory, and what tells whether its file was touched since. */
+/** A shard in memory, and the stamp that tells whether its file was touched since. */
 export interface ReadShard {
   readonly rows: Rows;
   /** undefined if the file changed while it was read. */
   readonly stamp: string | undefined;
 }
 
-/** What all shards of a store have in common. */
+/** Common properties of all shards of a store. */
 export interface ShardsOf {
   readonly directory: string;
   readonly d_in: number;
@@ -27,9 +27,9 @@ export interface ShardsOf {
 
 /** How a shard is read. */
 interface Reading {
-  /** That of a reading before, by which the shard was what was written: what has it is not checked again. */
+  /** The stamp of an earlier, verified read: if it is unchanged, the file is not checked again. */
   readonly checked?: string | undefined;
-  /** Memory that is not needed any more, taken from the list where it fits. */
+  /** Memory that is no longer needed, taken from the list if it fits. */
   readonly spare?: ArrayBuffer[];
 }
 
@@ -44,7 +44,7 @@ export async function readShard(
   { checked, spare }: Reading = {},
 ): Promise<ReadShard> {
   const path = join(directory, file);
-  // What checkShardFile found is as large as the manifest says.
+  // checkShardFile has compared its size with the manifest's.
   const found = await readStamped(path, size ?? MOST_BYTES, AGAIN, spare);
   if (!found) return unreadable(path, undefined);
   const { bytes } = found;
@@ -54,7 +54,7 @@ export async function readShard(
   const rows = decodeShard(bytes, d_in, dtype, path);
   if (rows.token.length !== count) {
     throw new Refusal(
-      `${path} holds ${rows.token.length} rows where the manifest says ${count}.`,
+      `${path} contains ${rows.token.length} rows, but the manifest lists ${count}.`,
       AGAIN,
       'activations/wrong-counts',
     );
@@ -64,14 +64,14 @@ export async function readShard(
   return { rows, stamp };
 }
 
-/** As many bytes, in hexadecimal, as tell stamps apart. */
+/** A stamp, in hexadecimal; long enough to distinguish files. */
 const shortened = (stamp: string) => createHash('sha256').update(stamp).digest('hex').slice(0, 32);
 
 function checkHash(path: string, bytes: Uint8Array, wanted: string): void {
   const found = createHash('sha256').update(bytes).digest('hex');
   if (found === wanted) return;
   throw new Refusal(
-    `${path} was changed after it was written: its SHA-256 is ${found.slice(0, 12)}…, and the manifest says ${wanted.slice(0, 12)}….`,
+    `${path} was changed after it was written: its SHA-256 is ${found.slice(0, 12)}…, but the manifest lists ${wanted.slice(0, 12)}….`,
     AGAIN,
     'activations/shard-changed',
   );

@@ -3,7 +3,7 @@ import type { Manifest } from './manifest.js';
 /** A shard as the manifest lists it. */
 export type ListedShard = Manifest['shards'][number];
 
-/** What a shard takes up. */
+/** Size of a shard. */
 export interface ShardSizes {
   readonly length: number;
   rowsOf(i: number): number;
@@ -16,7 +16,7 @@ const HASH = 32;
 
 /**
  * The shards of a store in their order, as numbers and bytes in a few arrays: some 80 bytes per shard, where an object
- * with its texts takes several times as much. A reader of a store of many shards keeps them all the time.
+ * with its texts takes several times as much. The reader of a store keeps it in memory throughout.
  */
 export class ShardList implements ShardSizes, Iterable<ListedShard> {
   readonly length: number;

@@ -2,8 +2,8 @@ import type { ActivationDType } from './manifest.js';
 import { bytesOfRows, type Rows, rowsIn } from './rows.js';
 
 /**
- * Memory for shards on their way to disk, for `most` of them at a time, of whatever stores. It is used again from shard to
- * shard: taking new memory takes as long as copying the rows into it.
+ * Memory for at most `most` shards at a time that are being written, of any stores. It is reused from shard to shard:
+ * allocating new memory takes as long as copying the rows into it.
  */
 export class ShardMemory {
   private readonly spare: ArrayBufferLike[] = [];
@@ -19,7 +19,8 @@ export class ShardMemory {
   }
 
   /**
-   * Waits until another shard may be cut, and cuts it, into memory of `rows`. It counts until `end` is called.
+   * Waits until another shard may be cut, and cuts it into memory from `rows`. It occupies its place until `end` is
+   * called.
    *
    * @param cut returns undefined if there are no more
    */
@@ -35,7 +36,7 @@ export class ShardMemory {
     }
   }
 
-  /** Memory for `count` rows: that of an earlier shard where it is large enough, else it is replaced. */
+  /** Memory for `count` rows: that of an earlier shard if it is large enough, otherwise new memory in its place. */
   rows(count: number, d: number, dtype: ActivationDType): Rows {
     const bytes = bytesOfRows(count, d, dtype);
     const at = this.spare.findIndex(({ byteLength }) => byteLength >= bytes);
@@ -44,7 +45,7 @@ export class ShardMemory {
     return rowsIn(fits ?? new (this.shared ? SharedArrayBuffer : ArrayBuffer)(bytes), count, d, dtype);
   }
 
-  /** @param shard what `rows` gave, where it is not used any more */
+  /** @param shard memory from `rows`, if it is no longer used */
   end(shard?: Rows): void {
     if (shard) this.spare.push(shard.activation.buffer);
     const next = this.waiting.shift();

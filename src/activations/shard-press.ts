@@ -1,4 +1,4 @@
-/** What becomes of rows on their way into a store's file: their Arrow file, its hash, and the sums of their values. */
+/** Turns rows into a shard's file: the Arrow file, its hash, and the sums of the rows' values. */
 import { createHash } from 'node:crypto';
 import { Thread } from '../progress/thread.js';
 import { shardChunks } from './arrow-rows.js';
@@ -13,16 +13,16 @@ export interface PressedShard {
   /** The Arrow file, in pieces. */
   readonly chunks: readonly Uint8Array[];
   readonly bytes: number;
-  /** Of the file. */
+  /** SHA-256 of the file. */
   readonly sha256: string;
-  /** Of the shard's values. */
+  /** Sums of the shard's values. */
   readonly sums: PlainSums;
 }
 
-/** Makes shards into files. Their pieces may lie in the memory of the rows, which is not to be changed before they are written. */
+/** Turns shards into files. The pieces may share memory with the rows, which must not change until they are written. */
 export interface ShardPress {
   press(rows: Rows, d: number, dtype: ActivationDType): Promise<PressedShard>;
-  /** Memory of shards of all stores; if there is none, shards are asked for one at a time. */
+  /** Memory of shards of all stores; if there is none, shards are requested one at a time. */
   readonly memory?: ShardMemory;
   close(): Promise<void>;
 }
@@ -61,17 +61,17 @@ function isAll({ buffer, byteOffset, byteLength }: ActivationArray, chunk: Uint8
   return chunk.buffer === buffer && chunk.byteOffset === byteOffset && chunk.byteLength === byteLength;
 }
 
-/** What a thread is requested. */
+/** Request to a thread. */
 export interface PressRequest {
   readonly rows: Rows;
   readonly d: number;
   readonly dtype: ActivationDType;
 }
 
-/** Shards next to those in threads: one is cut and one is written. */
+/** Shards in addition to those in threads: one is being cut and one written. */
 export const SHARDS_BESIDE = 2;
 
-/** In threads, which take turns. */
+/** In threads, used in turn. */
 export class PressThreads implements ShardPress {
   private readonly threads: Thread<PressRequest, PressedShard>[];
   /** For each thread, the reply that was requested last. */
@@ -92,7 +92,7 @@ export class PressThreads implements ShardPress {
     const at = this.turn++ % this.threads.length;
     const thread = this.threads[at]!;
     thread.ask({ rows, d, dtype });
-    // Replies of a thread come in the order in which it was asked.
+    // A thread replies in the order of its requests.
     const reply = this.last[at]!.then(() => thread.reply());
     this.last[at] = reply.catch(() => {});
     return reply;

@@ -4,7 +4,7 @@ import type { ShardReply, ShardRequest } from './checked-shards.js';
 import { buffersOf } from './rows.js';
 import { readShard, type ShardsOf } from './shard-file.js';
 
-// Reads and checks shards, which are handed over as they lie in memory.
+// Reads and checks shards, and transfers their memory.
 
 if (!parentPort) throw new Error('shard-worker.js runs in a worker thread');
 const port = parentPort;
@@ -15,7 +15,7 @@ port.on('message', ({ shard: listed, checked, spare }: ShardRequest) => {
   readShard(of, listed, { checked, spare: spare && [spare] }).then(
     (shard) => tell({ kind: 'shard', ...shard }, buffersOf(shard.rows)),
     (error: unknown) => {
-      // Anything else ends the thread, and whoever waits is told.
+      // Anything else ends the thread, and rejects pending requests.
       if (!(error instanceof Refusal)) throw error;
       tell(refusedReply(error));
     },

@@ -8,7 +8,7 @@ import { readTensorBytes, widen } from '../safetensors/floats.js';
 import type { ActivationDType, Manifest } from './manifest.js';
 import type { ActivationArray } from './rows.js';
 
-/** Bins of norms in an octave: each is about 1.1 % wide. */
+/** Bins of norms per octave: each is about 1.1 % wide. */
 const PER_OCTAVE = 64;
 
 /** Rows that are added at a time. */
@@ -27,8 +27,9 @@ export interface PlainSums {
 }
 
 /**
- * What the activations of a store look like, as sums that can be added to those of other rows: of shards, windows, and
- * stores of one harvest. Values are those that the store holds, after rounding to its element type; sums are in float64.
+ * Statistics of a store's activations, as sums that can be added to those of other rows: of shards, windows, and
+ * stores of one harvest. Values are those that the store holds, after rounding to its element type; sums are in
+ * float64.
  */
 export class ActivationSums {
   rows = 0;
@@ -47,7 +48,7 @@ export class ActivationSums {
   }
 
   /**
-   * Adds [rows × d] values as a store holds them.
+   * Adds [rows × d] values as stored.
    *
    * @returns |x| of each row
    */
@@ -114,7 +115,7 @@ export class ActivationSums {
     this.rows += norms.length;
   }
 
-  /** What another thread can take. */
+  /** In a form that can be sent to another thread. */
   plain(): PlainSums {
     const { rows, zeros, sum, squares, norms } = this;
     return { rows, zeros, sum, squares, norms };
@@ -142,7 +143,7 @@ export class ActivationSums {
     return this.squares.map((squares, i) => Math.max(0, squares / this.rows - mean[i]! ** 2));
   }
 
-  /** Bins that have rows, ascending, and all between them: bin i has edges[i] ≤ |x| < edges[i + 1]. */
+  /** The range of bins with rows, ascending: bin i has edges[i] ≤ |x| < edges[i + 1]. */
   histogram(): { edges: number[]; counts: number[] } {
     if (this.norms.size === 0) return { edges: [], counts: [] };
     let [least, largest] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
@@ -167,7 +168,7 @@ export class ActivationSums {
     ];
   }
 
-  /** The bins of a histogram that was written. */
+  /** The bins of a saved histogram. */
   restoreNorms(edges: Float64Array, counts: readonly number[], zeros: number): void {
     this.zeros = zeros;
     for (const [i, rows] of counts.entries()) {
@@ -180,7 +181,7 @@ export class ActivationSums {
   }
 }
 
-/** |μ| / |σ| of rows: how long their mean is against their spread; 0 where all are 0, ∞ where they are alike otherwise. */
+/** |μ| / |σ| of rows: the norm of their mean relative to their spread; 0 if all are 0, ∞ if all are otherwise equal. */
 export function gammaOf(sums: ActivationSums): number {
   const squares = sums.mean().reduce((sum, value) => sum + value * value, 0);
   return squares === 0 ? 0 : Math.sqrt(squares / sums.variance().reduce((sum, value) => sum + value, 0));
@@ -214,15 +215,15 @@ export async function writeStatistics(
   return { file, rows: sums.rows, sha256: sha256Of(bytes) };
 }
 
-/** What tells where the sums of a store are, and what they are of. */
+/** The parts of a manifest that locate the sums of a store and describe what they cover. */
 interface SummedStore {
   readonly directory: string;
   readonly manifest: Pick<Manifest, 'statistics' | 'd_in' | 'rows'>;
 }
 
 /**
- * What a harvest kept of the rows of a store; undefined of stores that were made before it did, or whose sums are of
- * other rows than they have now.
+ * The sums that a harvest saved with a store; undefined for older stores without, and if they do not cover exactly the
+ * store's present rows.
  *
  * @throws Refusal if the file is missing, or is not what was written
  */
@@ -235,7 +236,7 @@ export async function readStatistics(
   const path = join(directory, statistics.file);
   const changed = (what: string) =>
     new Refusal(
-      `${path} is not what harvest wrote: ${what}.`,
+      `${path} is not the file that harvest wrote: ${what}.`,
       'Harvest the store again, or delete "statistics" from its manifest.json: its rows are then read instead.',
       'activations/statistics-changed',
     );
@@ -261,7 +262,7 @@ export async function readStatistics(
 }
 
 /**
- * The same for a store, or of all parts of one, added up.
+ * The same for a store, or for all parts of one, added up.
  *
  * @throws Refusal as readStatistics
  */

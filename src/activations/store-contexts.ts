@@ -10,7 +10,7 @@ import type { Store } from './store.js';
 /** Max bytes of the contexts of a window. */
 const MOST_BYTES = 2 ** 31 - 1;
 
-/** One context as a store keeps it. */
+/** One context of a store. */
 export interface StoredContext {
   /** Token at each position, BOS included. */
   readonly tokens: Int32Array;
@@ -19,7 +19,7 @@ export interface StoredContext {
 }
 
 /**
- * Contexts of a store, by their numbers.
+ * Contexts of a store, by number.
  *
  * @throws Refusal if a file of contexts is not what was written
  */
@@ -41,7 +41,7 @@ export async function readContexts(
 }
 
 /**
- * All contexts of the windows that are done, in their order.
+ * All contexts of the finished windows, in order.
  *
  * @throws Refusal if a file of contexts is not what was written
  */

@@ -4,20 +4,20 @@ import { isDeepStrictEqual } from 'node:util';
 import { Refusal } from '../errors/refusal.js';
 import type { Manifest } from './manifest.js';
 
-/** One part of a harvest, or what is to be one. */
+/** One part of a harvest, or a store that should be one. */
 export interface StorePart {
   readonly directory: string;
   readonly manifest: Manifest;
 }
 
 type Part = NonNullable<Manifest['part']>;
-/** What a part that is complete knows of the whole text. */
+/** What a complete part records about the whole text. */
 export type WholeText = NonNullable<Part['whole']>;
 
 /** `--shard` of a part. */
 export const partInWords = ({ index, of }: Pick<Part, 'index' | 'of'>): string => `${index}/${of}`;
 
-/** The windows of a text in their order: how many there are, and a hash of all their contexts. */
+/** The windows of a text in order: their number, and a hash of all their contexts. */
 export class WindowChain {
   private windows = 0;
   private contexts = 0;
@@ -40,16 +40,16 @@ export class WindowChain {
   }
 }
 
-/** Where window `own` of a part stands in the whole. */
+/** Number of a part's window `own` in the whole harvest. */
 export const windowOfWhole = ({ index, of }: Pick<Part, 'index' | 'of'>, own: number): number => own * of + index;
 
 /**
  * All parts of one harvest as the manifest of the store that one harvest would have made: the same shards in the same
- * order, so that whatever is read from it, and in whatever order, is the same. Files are named from the directory of the
+ * order, so that everything read from it, in any order, is the same. Files are named relative to the directory of the
  * first part.
  *
  * @returns the directory above the first part, and the manifest
- * @throws Refusal naming what is missing, there twice, unfinished, or of another harvest
+ * @throws Refusal naming what is missing, duplicated, unfinished, or of another harvest
  */
 export function joinParts(stores: readonly StorePart[]): StorePart {
   const parts = checkedParts(stores);
@@ -115,7 +115,7 @@ function checkedParts(stores: readonly StorePart[]): CheckedPart[] {
   });
 }
 
-/** What parts of one harvest have in common. */
+/** Settings common to the parts of one harvest. */
 function common({ model, precision = 'float32', encoding = 'utf-8', ...manifest }: Manifest) {
   return {
     hook: manifest.hook,
@@ -149,7 +149,7 @@ function checkAlike(one: StorePart, other: StorePart): void {
   }
 }
 
-/** Does every part know the same text, and is that the text of their windows, put together? */
+/** Does every part record the same text, and is it the text of their windows taken together? */
 function checkWhole(parts: readonly CheckedPart[], windows: readonly { window: number; entry: Window }[]): void {
   const [first] = parts;
   for (const other of parts) {
@@ -183,16 +183,16 @@ function differ(one: StorePart, other: StorePart, what: string): Refusal {
 
 function notAPart(store: StorePart, other: StorePart): Refusal {
   return new Refusal(
-    `${store.directory} is a whole store, and ${other.directory} is given with it.`,
-    'Several stores are read as one where they are the parts of one harvest (--shard); to mix texts, harvest them together with several --corpus.',
+    `${store.directory} is a complete store, but it is given together with ${other.directory}.`,
+    'Several stores can be read as one only if they are parts of one harvest (--shard); to mix texts, harvest them together with several --corpus.',
     'activations/not-a-part',
   );
 }
 
 function twice(part: Part, one: StorePart, other: StorePart): Refusal {
   return new Refusal(
-    `${one.directory} and ${other.directory} are both part ${partInWords(part)}, and its rows would count twice.`,
-    'Leave one of them out.',
+    `${one.directory} and ${other.directory} are both part ${partInWords(part)}, whose rows would count twice.`,
+    'Omit one of them.',
     'activations/part-twice',
   );
 }
@@ -208,7 +208,7 @@ function missingParts(found: readonly { of: Part; store: StorePart }[], missing:
     found.length === 1 ? `${store.directory} is one part` : `${dirname(store.directory)} has ${found.length}`;
   return new Refusal(
     `${there} of ${count}: ${missing.length === 1 ? 'part' : 'parts'} ${words} ${missing.length === 1 ? 'is' : 'are'} missing.`,
-    `Name all of them, e.g. by the directory that they are in; what was not harvested is by the same command with --shard ${named[0]}.`,
+    `Name all of them, e.g. by their common directory; harvest a missing one by the same command with --shard ${named[0]}.`,
     'activations/parts-missing',
   );
 }

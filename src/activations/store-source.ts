@@ -8,22 +8,22 @@ import { normLimitIn, rowBytes } from './manifest.js';
 import { ORDER_BYTES, POOL_ROWS, poolRowsWithin } from './pool.js';
 import { openStore, type Store } from './store.js';
 
-/** Where a store lies, and how it is read for training. */
+/** The location of a store, and how it is read for training. */
 interface StoreReading {
-  /** As `openStore` takes it. */
+  /** As for `openStore`. */
   readonly activations: string;
-  /** That of the store with the targets; its own rows are their targets if absent. */
+  /** The store with the targets; if absent, the rows are their own targets. */
   readonly target?: string;
   /** Max rows mixed in memory. */
   readonly poolRows?: number;
-  /** That read each store; as many as its size requires if absent. */
+  /** Threads per store; by default depends on its size. */
   readonly threads?: number;
 }
 
 /**
  * A store as a source for training.
  *
- * @throws Refusal when a directory is not a store, or not complete, or the two are not row-aligned
+ * @throws Refusal if a directory is not a complete store, or the two are not row-aligned
  */
 export async function openStoreSource({
   activations,
@@ -79,24 +79,24 @@ function describeStore({ directory: place, manifest, shards, target }: Store): S
   };
 }
 
-/** Share of the machine's memory that two pools may take. */
+/** Max share of the machine's memory for two pools. */
 const AHEAD_SHARE = 0.25;
-/** Bytes of a thread that reads shards, without them: measured, rounded up. */
+/** Bytes of a thread that reads shards, in addition to the shards: measured, rounded up. */
 const READER_MEMORY = 48 * 2 ** 20;
 
-/** What reading a store holds in memory. */
+/** Memory for reading a store. */
 interface StoreMemory {
   /** Bytes. */
   readonly held: number;
   readonly pieceRows: number;
-  /** Is a pool read while the one before is dealt? */
+  /** Is a pool read while the previous one is dealt? */
   readonly ahead: boolean;
 }
 
 /**
  * @param bytes of a row, its target included
  * @param pieceRows rows of its largest shard
- * @param poolRows rows mixed in memory, at most
+ * @param poolRows max rows mixed in memory
  * @param limit bytes of memory that this process may take
  */
 export function storeMemory(
@@ -110,6 +110,6 @@ export function storeMemory(
   const pool = inPool * (bytes + ORDER_BYTES);
   const ahead = inPool < rows && 2 * pool <= AHEAD_SHARE * limit;
   const threads = readingThreads(rows * bytes, Math.ceil(rows / pieceRows));
-  // Next to the pools with their orders, the shard that is being looked at, or was last.
+  // In addition to the pools with their orders, the shard that is being sampled, or was last.
   return { held: (ahead ? 2 : 1) * pool + pieceRows * bytes + threads * READER_MEMORY, pieceRows, ahead };
 }

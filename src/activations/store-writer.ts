@@ -36,7 +36,7 @@ export class StoreWriter {
     this.growing = new GrowingManifest(directory, manifest);
   }
 
-  /** Windows on disk, whole. */
+  /** Complete windows on disk. */
   get windowsDone(): number {
     return this.manifest.contexts.length;
   }
@@ -77,7 +77,7 @@ export class StoreWriter {
     for (const { file } of past) await rm(join(this.directory, file), { force: true });
   }
 
-  /** Writes and lists the shards of a window one by one; the next ones are cut and pressed meanwhile. */
+  /** Writes and lists the shards of a window one by one; meanwhile the next ones are cut and turned into files. */
   private async writeShards(window: Window, plan: PendingWindow, sums: ActivationSums | undefined): Promise<void> {
     const { d_in: d, dtype, rows_per_shard: most, seed } = this.manifest;
     const memory = this.shards.memory ?? new ShardMemory(1);
@@ -109,7 +109,7 @@ export class StoreWriter {
         const rows = await memory.inTurn(() => (failed ? undefined : cut.next().value));
         if (!rows) break;
         before = write(rows);
-        // Whoever waits for the last one is told what failed.
+        // The error goes to whoever awaits the last one.
         before.catch(() => {});
       }
     } finally {
@@ -118,7 +118,7 @@ export class StoreWriter {
     await before;
   }
 
-  /** Writes a shard of the window under way and lists it, unless it was listed before a kill. */
+  /** Writes a shard of the current window and lists it, unless it was listed before a kill. */
   private async list(file: string, rows: number, shard: PressedShard, plan: PendingWindow): Promise<void> {
     const { manifest } = this;
     if (manifest.shards.some((listed) => listed.file === file)) return;
@@ -129,7 +129,9 @@ export class StoreWriter {
     await this.growing.add({ shard: { file, rows, bytes, sha256, window: plan.window }, pending: plan });
   }
 
-  /** Sums of the windows that are done; undefined if an earlier version kept none, or they are lost: then none are kept. */
+  /**
+   * Sums of the windows that are done; undefined if an earlier version kept none, or they are lost: then none are kept.
+   */
   private async sumsBefore(): Promise<ActivationSums | undefined> {
     if (this.windowsDone === 0) return new ActivationSums(this.manifest.d_in);
     return readStatistics(this.directory, this.manifest).catch((error: unknown) => {
@@ -145,13 +147,13 @@ export class StoreWriter {
     if (begun.length === 0) return;
     manifest.shards = manifest.shards.filter((shard) => shard.window !== window);
     manifest.pending = null;
-    // Unlisted first: what is listed is there, whenever a kill comes.
+    // Unlisted first: listed files exist, whenever a kill comes.
     await this.growing.rewrite();
     for (const { file } of begun) await rm(join(this.directory, file), { force: true });
   }
 
   /**
-   * Completes a store that had all its rows before it was known that no more were wanted, or a part of one.
+   * Completes a store, or a part of one, whose rows were all written before it was known that no more are wanted.
    *
    * @param whole the text of which it is a part
    */
@@ -164,7 +166,7 @@ export class StoreWriter {
     await this.growing.complete();
   }
 
-  /** Keeps an unfinished window for `readPartial`, in pieces as large as shards. */
+  /** Saves an unfinished window for `readPartial`, in pieces as large as shards. */
   async writePartial(window: Window): Promise<void> {
     const { manifest } = this;
     const files: NonNullable<Manifest['partial']>['files'] = [];
@@ -200,8 +202,8 @@ export function sha256(bytes: Uint8Array): string {
 }
 
 /**
- * Rows of several forward passes, held as they arrived until they are cut into shards in random order. A window spans
- * whole forward passes, so that resuming at its start repeats the same passes and gives the same bytes.
+ * Rows of several forward passes, in order of arrival until they are cut into shards in random order. A window consists
+ * of complete forward passes, so that resuming at its start repeats the same passes and gives the same bytes.
  */
 export class Window {
   readonly contexts: Context[] = [];
@@ -211,12 +213,12 @@ export class Window {
   /** Positions of its contexts that are too long. */
   leftOut = 0;
   private readonly blocks: { first: number; rows: Rows }[] = [];
-  /** Memory of the blocks that passes gave. */
+  /** Memory of the blocks from forward passes. */
   private memory: ArrayBufferLike[] = [];
 
   /**
    * @param index counted in the store
-   * @param number counted in the text, where the store is of a part of it: sets the order
+   * @param number counted in the whole text, if the store is a part: sets the order
    */
   constructor(
     readonly index: number,
@@ -240,9 +242,9 @@ export class Window {
   }
 
   /**
-   * Lets go of the rows and contexts, which may be gigabytes, whoever still holds the window.
+   * Releases the rows and contexts, which may be gigabytes, even if the window is still referenced.
    *
-   * @returns memory of activations as passes gave them, for others to write into
+   * @returns memory of the activations, to be reused by later passes
    */
   release(): ArrayBufferLike[] {
     const { memory } = this;
@@ -268,14 +270,14 @@ export class Window {
   /**
    * Cuts the window into shards of at most `rowsPerShard` rows, in an order set by (seed, number of the window).
    *
-   * @param memory for so many rows, each time
+   * @param memory allocates memory for this many rows
    */
   *shards(rowsPerShard: number, seed: number, memory?: (rows: number) => Rows): Iterable<Rows> {
     const order = new Generator(seed, Purpose.windowOrder, this.number).permutation(this.rows);
     yield* this.cut(order, rowsPerShard, memory);
   }
 
-  /** The rows named by `order`, copied into pieces of at most `most`. */
+  /** The rows in the given order, copied into pieces of at most `most`. */
   private *cut(
     order: Uint32Array,
     most: number,

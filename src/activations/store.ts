@@ -22,24 +22,24 @@ export interface Store extends StorePlace {
   readonly shards: ShardList;
   /** Where its files are: the store itself, or the parts that `manifest` joins. */
   readonly parts: readonly StorePlace[];
-  /** The store whose rows are the targets of these, if there is one. */
+  /** The store with the targets of these rows, if any. */
   readonly target?: Pick<Store, 'directory' | 'manifest' | 'shards'>;
   /**
    * Loads shard i; its hash is checked against the manifest, and every activation is finite.
    *
-   * @param spare memory that is not needed any more, taken from the list where it fits
+   * @param spare memory that is no longer needed, taken from the list if it fits
    */
   readShard(i: number, spare?: ArrayBuffer[]): Promise<Examples>;
 }
 
-/** Files checked at once: the file system may be far away, and a manifest may list any number. */
+/** Files checked at a time: the file system may be slow, and a manifest may list any number. */
 const AT_A_TIME = 64;
 
 /**
  * Opens a store, or all parts of one as one.
  *
- * @param named as `findStores` takes it
- * @throws Refusal when it is not one, or not complete, or a part or a shard is missing or has another size than was written
+ * @param named as for `findStores`
+ * @throws Refusal if it is not a complete store, or a part or a shard is missing or of the wrong size
  */
 export async function openStore(named: string): Promise<Store> {
   const found = await findStore(named);
@@ -59,7 +59,7 @@ export async function openStore(named: string): Promise<Store> {
       'activations/wrong-counts',
     );
   }
-  if (listed === 0) throw new Refusal(`${directory} holds no rows.`, AGAIN, 'activations/no-rows');
+  if (listed === 0) throw new Refusal(`${directory} contains no rows.`, AGAIN, 'activations/no-rows');
   await checkShardFiles(directory, manifest);
   const shards = new ShardList(manifest.shards);
   const { d_in, dtype } = manifest;
@@ -76,7 +76,7 @@ function withoutShards({ directory, manifest: { shards: _, ...manifest } }: Stor
 }
 
 /**
- * What a store, or all parts of one, say of themselves; none of their rows is looked for.
+ * The manifest of a store, or of all parts of one; shards are not checked.
  *
  * @throws Refusal if there is no store, or the parts are not all of one
  */
@@ -88,8 +88,8 @@ export async function findStore(named: string): Promise<StorePart & { readonly p
 }
 
 /**
- * Looks whether the shards that a manifest lists are there in their sizes. Contents are checked by `readShard`, each time
- * that it reads one: hashing a whole store beforehand would read it once more.
+ * Checks that the shards that a manifest lists exist with their sizes. Contents are checked by `readShard` whenever it
+ * reads one: hashing a whole store beforehand would read it once more.
  *
  * @throws Refusal naming one that is not
  */
@@ -112,16 +112,16 @@ async function checkShardFile(
   if (!found.isFile()) throw new Refusal(`${path} is not a file.`, AGAIN, 'activations/shard-not-a-file');
   if (bytes !== undefined && found.size !== bytes) {
     throw new Refusal(
-      `${path} has ${found.size} bytes, and the manifest says ${bytes}.`,
+      `${path} has ${found.size} bytes, but the manifest lists ${bytes}.`,
       AGAIN,
       'activations/shard-size',
     );
   }
-  // What is requested by the rows must not be allocated for rows that are nowhere.
+  // Memory is allocated by the number of rows, which must not exceed those in the file.
   const least = rows * rowBytes(manifest);
   if (found.size < least)
     throw new Refusal(
-      `${path} has ${found.size} bytes, and its ${rows} rows take ${least}.`,
+      `${path} has ${found.size} bytes, but its ${rows} rows need ${least}.`,
       AGAIN,
       'activations/shard-size',
     );

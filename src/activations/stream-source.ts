@@ -15,18 +15,18 @@ interface StreamOptions {
   readonly place: string;
   /** Max rows mixed in memory; no more than fit POOL_BYTES. */
   readonly poolRows?: number;
-  /** Looked at while waiting for rows. */
+  /** Checked while waiting for rows. */
   readonly stop?: StopRequest;
-  /** Hears the bound on memory, and of rows that are not trained on. */
+  /** Receives messages: the memory limit, and rows that are not trained on. */
   readonly say?: (line: string) => void;
 }
 
 /**
- * Rows that come through a pipe as a source for training. Stored: as they come. Shuffled: in pools of `poolRows`, each
+ * Rows from a pipe as a source for training. Stored: as they arrive. Shuffled: in pools of `poolRows`, each
  * permuted by (seed, number of the pool) and dealt to its end. While a pool is dealt the next one is filled; no more
  * than two are in memory, and then nothing is read, which holds the writer back.
  *
- * @throws Refusal when what comes is not a stream of rows
+ * @throws Refusal if it is not a stream of rows
  */
 export async function openStreamSource(
   readable: Readable,
@@ -34,7 +34,7 @@ export async function openStreamSource(
 ): Promise<ActivationSource> {
   if ((readable as { isTTY?: boolean }).isTTY) {
     throw new UsageRefusal(
-      `${place} is a terminal, and a stream of rows is read from it.`,
+      `${place} is a terminal, but a stream of rows is expected.`,
       'Pipe one in: `sae-pipe harvest … --out - | sae-pipe train --activations - …`.',
       'activations/terminal',
     );
@@ -71,7 +71,7 @@ export async function openStreamSource(
   };
 }
 
-/** Rows in memory at a time, at most, and of a record batch. */
+/** Max rows in memory at a time, and per record batch. */
 function heldRows(header: StreamHeader, order: Order, poolRows: number): { rows: number; pieceRows: number } {
   const pieceRows = Math.min(header.rows, header.rows_per_batch);
   const inPool = Math.min(header.rows, poolRowsWithin(poolRows, rowBytes(header)));
@@ -96,7 +96,7 @@ class StreamSupply implements PoolSupply {
     this.size = poolRowsWithin(poolRows, rowBytes(stream.header));
   }
 
-  /** The bound on memory in words. */
+  /** The memory limit in words. */
   bound(place: string): string {
     const { header } = this.stream;
     const { rows, pieceRows } = heldRows(header, this.order, this.size);

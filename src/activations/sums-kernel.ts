@@ -5,9 +5,9 @@ import type { ActivationSums } from './statistics.js';
 
 /** Numbers of the element types in kernels/index.ts. */
 const TYPES: Readonly<Record<ActivationDType, number>> = { float32: 0, float16: 1, bfloat16: 2 };
-/** Bytes of rows that are copied into the kernel's memory at a time: few enough to stay in the cache. */
+/** Bytes of rows copied into the kernel's memory at a time: few enough to stay in the cache. */
 const BLOCK = 2 ** 17;
-/** Rows that the kernel adds at a time. */
+/** Rows added by the kernel at a time. */
 const TOGETHER = 4;
 
 interface Kernels {

@@ -38,7 +38,7 @@ export async function submittedWork(submitted: SubmitConfig, configOf: ConfigOf)
 async function worksOf(submitted: SubmitConfig, configOf: ConfigOf): Promise<Work[]> {
   const { command, chain, array } = submitted;
   if (command !== undefined && chain !== undefined) throw notBoth('A command and --chain exclude each other.');
-  if (chain !== undefined) return chainOf(sweepOf(chain), tasksOfStages(submitted));
+  if (chain !== undefined) return chainOfTasks(sweepOf(chain), submitted);
   if (command === undefined) throw notBoth('No command given.');
   const [stage, ...words] = command;
   if (!isSubmitted(stage)) {
@@ -47,9 +47,20 @@ async function worksOf(submitted: SubmitConfig, configOf: ConfigOf): Promise<Wor
   // With {i} in its words, each task is its own sweep.
   if (stage === 'sweep' && array !== undefined && !words.some((word) => word.includes(TASK))) {
     const { config, file } = await configOf(stage, words);
-    return chainOf({ config: config as SweepConfig, file, words }, tasksOfStages(submitted));
+    return chainOfTasks({ config: config as SweepConfig, file, words }, submitted);
   }
   return [await checkedWork(stage, words, array, configOf)];
+}
+
+/** @throws UsageRefusal if --array would divide none of the jobs */
+function chainOfTasks(sweep: Parameters<typeof chainOf>[0], submitted: SubmitConfig): Work[] {
+  const works = chainOf(sweep, tasksOfStages(submitted));
+  if (submitted.array === undefined || works.some(({ tasks }) => tasks !== undefined)) return works;
+  throw new UsageRefusal(
+    `--array ${submitted.array} divides the training of a sweep, but only ${listed(works.map(({ name }) => name!))} is submitted.`,
+    'Omit --array, or divide the harvest with stages.harvest.array in the section submit of the file.',
+    'submit/array-without-task',
+  );
 }
 
 const notBoth = (message: string) =>

@@ -69,7 +69,7 @@ function givenTo(program: string, words: string[]): Pick<Owner, 'given'> {
 
 function jobOfLock(): Pick<Owner, 'job'> {
   const job = slurmJob();
-  // The end of the job says nothing about any other process.
+  // For any other process, the end of the job is not its end.
   if (job === undefined || !endsWithJob()) return {};
   return { job: { cluster: job.cluster, id: job.id, restarts: job.restarts } };
 }

@@ -48,6 +48,7 @@ const BROKEN_LOCK_PATIENCE = 1000;
  * that try, one can; it then checks that the lock it succeeds still exists (otherwise it came late, and yields) and
  * renames its own over it. Only the holder of the successor may change what it succeeds, and ids are never reused, so
  * what it saw stays true. A process killed in between leaves a chain; its end is the owner.
+ *
  * @param takeOver how to treat an owner that cannot be checked, and who is told; by default Slurm decides, silently
  * @throws Refusal naming the owner if it is running or cannot be checked
  */
@@ -80,7 +81,7 @@ export async function lockDirectory(path: string, takeOver?: TakeOver): Promise<
     }
   }
   throw new Refusal(
-    `${join(path, LOCK_FILE)} could not be created.`,
+    `${join(path, LOCK_FILE)} could not be acquired.`,
     'Delete it if no other command is writing there.',
     'disk/lock-not-taken',
   );

@@ -62,8 +62,8 @@ export async function writeAside(
 const MOST_WRITTEN = 2 ** 28;
 
 /**
- * Writes all bytes in a few calls. Node's writeFile makes one of each half a megabyte, and each waits for the thread that
- * asked, which may be at work.
+ * Writes all bytes in a few calls. Node's writeFile makes one per half a megabyte, and each waits for the calling
+ * thread, which may be busy.
  */
 export async function writeBytes(file: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let done = 0; done < bytes.length; ) {

@@ -207,7 +207,7 @@ export function remarkOtherReading(
 
 /**
  * Which positions at a hook keep their activation because of its norm: those the SAEs were not trained on. Each rule
- * has the median of its own sample; the lowest is used. Training decides from its sample whether there is a rule at
+ * has its own sample's median; the lowest is used. Training decides from its sample whether a rule applies at
  * all, so the rule also applies to SAEs of the group without one.
  *
  * @param group SAEs spliced in at one hook

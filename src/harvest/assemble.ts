@@ -11,22 +11,22 @@ import { leftOutOf } from './harvest-plan.js';
 import { ordinaryRows } from './norm-limit.js';
 import { isFull, readWindow, rowsOfGroup, withRows } from './window-groups.js';
 
-/** Where a harvest stands: at the beginning, or where it stopped. */
-export interface HarvestStanding {
-  /** Number of the window under way, counted in the stores. */
+/** Position of a harvest: the beginning, or where it stopped. */
+export interface HarvestPosition {
+  /** Number of the current window, counted in the stores. */
   readonly index: number;
-  /** The windows under way, one a hook; they may have rows already. */
+  /** The current windows, one per hook; they may have rows already. */
   readonly windows: readonly Window[];
-  /** Rows of a hook so far, those of the window under way included. */
+  /** Rows per hook so far, including those of the current window. */
   readonly rows: number;
-  /** Whole groups of contexts in the window under way; the next group is what is left of the one begun. */
+  /** Complete groups of contexts in the current window; the next group is the rest of the one that was begun. */
   readonly groups: number;
-  /** Where the windows lie in the text; from its beginning, each after the last, if absent. */
+  /** Positions of the windows in the text; if absent, consecutive from its beginning. */
   readonly course?: Course;
 }
 
-/** The beginning of window `index`, which is the same for every hook. */
-export function atWindow(index: number, rows: number, manifests: readonly Manifest[]): HarvestStanding {
+/** The start of window `index`, the same for every hook. */
+export function atWindow(index: number, rows: number, manifests: readonly Manifest[]): HarvestPosition {
   const number = (part: Manifest['part']) => (part ? windowOfWhole(part, index) : index);
   const windows = manifests.map(({ d_in, dtype, part }) => new Window(index, d_in, dtype, number(part)));
   return { index, windows, rows, groups: 0 };
@@ -35,18 +35,18 @@ export function atWindow(index: number, rows: number, manifests: readonly Manife
 /** A window of every hook, and why it ends: it is full, a stop was requested, or there is no more text. */
 export interface Assembled {
   readonly windows: readonly Window[];
-  /** Rows of a hook so far. */
+  /** Rows per hook so far. */
   readonly rows: number;
   readonly end: 'full' | 'stop' | 'text';
 }
 
 /**
- * Runs the model over groups of contexts and gives window after window until `rows_wanted` rows are there; only the
- * last can be other than full. A window must be used before the next is requested; a pass that runs in another thread
- * makes the next one meanwhile. A stop is heard after each forward pass, also in the midst of a group.
+ * Runs the model over groups of contexts and yields consecutive windows until there are `rows_wanted` rows; only the
+ * last may be incomplete. A window must be used before the next is requested; a pass that runs in another thread
+ * makes the next one meanwhile. A stop takes effect after the current forward pass, also within a group.
  */
 export async function* assembleWindows(
-  standing: HarvestStanding,
+  standing: HarvestPosition,
   manifests: readonly Manifest[],
   groups: AsyncIterator<readonly Context[]>,
   pass: ForwardPass,
@@ -61,7 +61,7 @@ export async function* assembleWindows(
   const asked = askPasses(own, pass, { ...askedOf(manifests[0]!), rows: standing.rows, course }, stop, asking);
   const passesOfWindow = perWindow * Math.max(1, Math.ceil(batch / pass.contexts));
   const passes = pass.ahead ? takenAhead(asked, passesOfWindow) : asked;
-  // What other parts have is known ahead of the window at hand.
+  // The rows of other parts are known ahead of the current window.
   let { wanted } = course;
   let { index, windows, rows, groups: done } = standing;
   try {
@@ -111,18 +111,18 @@ interface AskedPass {
   readonly result: Promise<PassResult>;
   /** Does a group end with it? */
   readonly ends: boolean;
-  /** Rows that are wanted in all, as far as was known when it was requested. */
+  /** Total rows wanted, as far as known when it was requested. */
   readonly wanted: number;
 }
 
-/** Which rows are asked for. */
-interface Asked {
+/** The rows to request. */
+interface WantedRows {
   readonly leftOut: LeftOut;
-  /** Rows that are there. */
+  /** Rows received. */
   readonly rows: number;
-  /** How many are wanted. */
+  /** Determines the number wanted. */
   readonly course: Course;
-  /** Are rows known before the pass? They are not where some are left out for their norm. */
+  /** Are rows known before the pass? Not if some are left out because of their norm. */
   readonly known: boolean;
 }
 
@@ -131,11 +131,11 @@ const askedOf = (manifest: Manifest) => ({
   known: normLimitIn(manifest) === undefined,
 });
 
-/** Asks for pass after pass until all rows are asked for, the text ends, a stop is heard, or it is over. */
+/** Requests passes until all rows are requested, the text ends, a stop is requested, or `asking.over` is set. */
 async function* askPasses(
   groups: AsyncIterator<readonly Context[]>,
   pass: ForwardPass,
-  { leftOut, rows: there, course, known }: Asked,
+  { leftOut, rows: there, course, known }: WantedRows,
   stop: StopRequest,
   asking: { readonly over: boolean },
 ): AsyncGenerator<AskedPass, void> {
@@ -147,7 +147,7 @@ async function* askPasses(
       if ((await heard(stop)) || asking.over) return;
       const part = group.slice(i, i + pass.contexts);
       const result = pass.run(part, leftOut, known ? course.wanted - rows : Number.POSITIVE_INFINITY);
-      // Whoever takes it hears what it failed of.
+      // The error goes to whoever awaits it.
       result.catch(() => {});
       if (known) rows += Math.min(course.wanted - rows, rowsOfGroup(part, leftOut));
       yield { result, ends: i + pass.contexts >= group.length, wanted: course.wanted };
@@ -155,7 +155,7 @@ async function* askPasses(
   }
 }
 
-/** Has a source give up to `most` before they are taken. */
+/** Reads up to `most` values ahead of the consumer. */
 async function* takenAhead<T>(source: AsyncGenerator<T, void>, most: number): AsyncGenerator<T, void> {
   const coming: Promise<IteratorResult<T, void>>[] = [];
   const ask = () => {
@@ -176,21 +176,21 @@ async function* takenAhead<T>(source: AsyncGenerator<T, void>, most: number): As
   }
 }
 
-/** Where a harvest is after whole windows were left out. */
+/** Position of a harvest after windows were skipped. */
 interface SkippedWindows {
-  /** Number of the first window that is not left out. */
+  /** Number of the first window that is not skipped. */
   readonly index: number;
-  /** Rows of a hook in the windows before it. */
+  /** Rows per hook in the windows before it. */
   readonly rows: number;
-  /** Groups of contexts from that window's beginning on. */
+  /** Groups of contexts from the start of that window. */
   readonly groups: AsyncGenerator<readonly Context[]>;
 }
 
 /**
- * Reads past every window that ends at or before row `target`, without a forward pass. The windows are those that
+ * Skips every window that ends at or before row `target`, without a forward pass. The windows are those that
  * assembleWindows makes of the same groups.
  *
- * @param text gets their contexts
+ * @param text receives their contexts
  */
 export async function skipWindows(
   groups: AsyncGenerator<readonly Context[]>,
@@ -223,11 +223,11 @@ async function* after(
 }
 
 /**
- * Groups of `size` contexts of a corpus that is read again whenever it ends, without end. Each reading ends with the
- * group that is left, as a single one does.
+ * An endless sequence of groups of `size` contexts from a corpus that is reread whenever it ends. The last group of
+ * each reading may be smaller, as in a single reading.
  *
  * @param again called when the corpus has ended for the first time, with the rows of one reading
- * @throws Refusal when a reading gives no row
+ * @throws Refusal if a reading gives no row
  */
 export async function* epochs(
   contexts: () => AsyncIterable<Context>,
@@ -254,7 +254,7 @@ export class TextHash {
     for (const { tokens, documents } of contexts) this.hash.update(tokens).update(documents);
   }
 
-  /** Of all that has been added; more may come. */
+  /** The hash of everything added so far; more may be added. */
   digest(): string {
     return this.hash.copy().digest('hex');
   }

@@ -7,14 +7,15 @@ import type { StopRequest } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/stop.js';
 
 /**
- * Where the text of a harvest stands behind the windows that all of its stores have, with what was counted up to there, so
- * that nothing before it is read again. Documents that are known are those of the stores' own contexts.
+ * The position in a harvest's text after the windows that all of its stores have, with the counts up to there, so
+ * that nothing before it is read again. Known documents are those of the stores' own contexts.
  *
- * @param directory of the store that has the fewest windows
+ * @param directory of the store with the fewest windows
  * @param manifests of all stores that are written together
- * @param behind number of that store among them
- * @param stopped what a stop comes to
- * @returns undefined if the store does not say, its contexts are incomplete, or another store has different ones: then the
+ * @param behind index of that store among them
+ * @param stopped message for a stop
+ * @returns undefined if the store does not record it, its contexts are incomplete, or another store has different ones:
+ *   then the
  *   text is read again
  */
 export async function continuedText(
@@ -29,7 +30,7 @@ export async function continuedText(
   const last = contexts.at(-1);
   if (!identity || !position || !read || !last) return undefined;
   if (position.contexts !== last.first + last.contexts) return undefined;
-  // A store that is windows ahead may be of another text, which reading it finds out.
+  // A store that is windows ahead may be of another text, which reading the text detects.
   if (manifests.some((other) => contexts.some(({ sha256 }, i) => other.contexts[i]?.sha256 !== sha256)))
     return undefined;
   const documents = new DocumentsOfContexts(manifest.prepend_bos ? manifest.bos_token_id : undefined);
@@ -42,7 +43,7 @@ export async function continuedText(
     if (error instanceof Refusal && error.code === 'activations/contexts-changed') return undefined;
     throw error;
   }
-  // The document at which the text stands is read again, and counted when it is over.
+  // The document at this position is reread, and counted at its end.
   if (position.over || documents.last !== position.document) documents.end();
   return { position, counted: { figures: figuresRead(read), known: documents.known } };
 }

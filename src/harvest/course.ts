@@ -7,16 +7,16 @@ import { Refusal } from '../errors/refusal.js';
 import { leftOutOf } from './harvest-plan.js';
 import { isFull, readWindow, rowsOfGroup, withRows } from './window-groups.js';
 
-/** Where the part stands; as HarvestStanding. */
-interface Standing {
+/** Position of the part, like HarvestPosition. */
+interface PartPosition {
   readonly windows: readonly Window[];
   readonly rows: number;
   readonly groups: number;
 }
 
-/** A window of this part that is being asked for. */
+/** A requested window of this part. */
 interface UnderWay {
-  /** Rows of this part, those of the window included. */
+  /** Rows of this part, including the window's. */
   own: number;
   /** Groups of the window, its rows, and its contexts. */
   count: number;
@@ -25,19 +25,19 @@ interface UnderWay {
 }
 
 /**
- * The way of a harvest through the windows of its text. Where the harvest is divided, those of other parts are passed
- * over: their rows are counted by their tokens, which takes no forward pass, so that every part knows where all windows
- * begin and where the rows of the whole end.
+ * The path of a harvest through the windows of its text. If the harvest is divided, windows of other parts are skipped:
+ * their rows are counted from their tokens, without a forward pass, so that every part knows where all windows begin
+ * and where the rows of the whole end.
  */
 export class Course {
-  /** Rows in windows of other parts that were passed over. */
+  /** Rows in skipped windows of other parts. */
   others = 0;
   private readonly chain = new WindowChain();
 
-  /** @param manifest of any of the stores that are written together */
+  /** @param manifest of any of the stores written together */
   constructor(private readonly manifest: Manifest) {}
 
-  /** Rows that this part can still have in all: what other parts have counts to --tokens. */
+  /** Max total rows of this part: rows of other parts count towards --tokens. */
   get wanted(): number {
     return this.manifest.rows_wanted - this.others;
   }
@@ -52,7 +52,7 @@ export class Course {
   }
 
   /**
-   * Passes over the windows of other parts before the next one of this part, or to the end of the rows or the text.
+   * Skips the windows of other parts before the next one of this part, or to the end of the rows or the text.
    *
    * @param groups of contexts from the beginning of a window
    * @param own rows of this part so far
@@ -72,18 +72,18 @@ export class Course {
   }
 
   /**
-   * The groups of this part's windows, from where it stands to the end of the rows or the text. Those of other parts are
-   * passed over when a group behind them is requested, which may be before the windows in front of them are written.
+   * The groups of this part's windows, from its position to the end of the rows or the text. Those of other parts are
+   * skipped when a group after them is requested, which may be before the windows preceding them are written.
    *
    * @param groups of contexts from there
    */
   ownGroups(
     groups: AsyncIterator<readonly Context[]>,
-    { windows, rows, groups: count }: Standing,
+    { windows, rows, groups: count }: PartPosition,
   ): AsyncGenerator<readonly Context[]> {
     const [{ rows: inWindow, contexts }] = windows as [Window];
     const at = { own: rows, count, inWindow, held: [...contexts] };
-    // Nobody may ask for a group any more.
+    // The consumer may never request another group.
     this.addIfEnded(at);
     return this.groupsFrom(groups, at);
   }
@@ -106,7 +106,7 @@ export class Course {
       at.inWindow += rows;
       at.count++;
       at.held.push(...value);
-      // Before the group is given, for the same reason.
+      // Before the group is yielded, for the same reason.
       this.addIfEnded(at);
       yield value;
     }
@@ -122,13 +122,13 @@ export class Course {
     this.made({ contexts: contexts.length, sha256: sha256(encodeContexts(contexts)) });
   }
 
-  /** A window of this part is behind. */
+  /** Records that a window of this part is done. */
   made(window: { readonly contexts: number; readonly sha256: string }): void {
     this.chain.add(window);
   }
 
   /**
-   * Is a window that an earlier start has finished one that --tokens makes?
+   * Checks that a window finished by an earlier start is one that --tokens makes.
    *
    * @param own rows of this part before it
    * @throws Refusal if the harvest was begun with another number, whose end fell within it or before
@@ -147,8 +147,8 @@ export class Course {
     const { part, rows_wanted: wanted } = this.manifest;
     if (!part || own <= this.wanted) return;
     throw new Refusal(
-      `Part ${partInWords(part)} has rows of a harvest of another number of --tokens than ${wanted}.`,
-      'Resume it with the --tokens that it was begun with, or start again with --overwrite.',
+      `Part ${partInWords(part)} was begun with a different --tokens than ${wanted}.`,
+      'Resume it with its original --tokens, or start again with --overwrite.',
       'harvest/fewer-tokens',
     );
   }

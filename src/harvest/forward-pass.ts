@@ -29,23 +29,23 @@ export interface PassResult {
   /** |x| of each row, by hook. */
   readonly norms: readonly Float32Array[];
   readonly count: number;
-  /** The contexts that gave rows. */
+  /** The contexts with rows. */
   readonly contexts: readonly Context[];
 }
 
 /** A model that is open for harvesting. */
 export interface ForwardPass {
-  /** Takes contexts, no more than `contexts` of them at a time should be given, and gives at most `limit` rows. */
+  /** Runs contexts, at most `contexts` of them per call, and returns at most `limit` rows. */
   run(group: readonly Context[], leftOut: LeftOut, limit: number): Promise<PassResult>;
   readonly contexts: number;
-  /** Does it run in another thread, so that passes can be asked for before the first has come? */
+  /** Does it run in another thread, so that passes can be requested ahead? */
   readonly ahead?: boolean;
-  /** Takes memory of a hook's rows that are not needed any more, to write those of later passes into. */
+  /** Takes back memory of a hook's rows that is no longer needed, for later passes. */
   reuse?(hook: number, memory: readonly ArrayBufferLike[]): void;
   release(): Promise<void>;
 }
 
-/** What of a harvest's settings a pass depends on. */
+/** The settings of a harvest that a pass depends on. */
 export type PassConfig = WithDType<Pick<HarvestConfig, 'device' | 'precision' | 'threads'>>;
 
 /** Opens the model for harvesting on this thread: while a pass runs, nothing else happens here. */
@@ -63,7 +63,7 @@ export async function openForwardPass(
   const run: ForwardPass['run'] = async (group, leftOut, limit) => {
     const { keep, token, contextOf, pos, contexts } = selectRows(group, context, leftOut, limit);
     const count = keep.length;
-    // Others' turns alone: there is nothing to compute.
+    // Every position is left out: there is nothing to compute.
     if (count === 0) return noRows(hooks, contexts, config.dtype);
     const feeds = {
       tokens: new Tensor('int64', batchTokens(contexts, checkpoint.config.vocabulary), [contexts.length, context]),
@@ -71,7 +71,7 @@ export async function openForwardPass(
     };
     // Without memory for the outputs: the binding would write to it, and copy all of it to new memory nevertheless.
     const outputs = await session.run(feeds);
-    // Before anything is said of what came out.
+    // Before anything is concluded from the outputs.
     await checkpoint.checkUnchanged();
     const rows: Rows[] = [];
     const norms: Float32Array[] = [];
@@ -101,7 +101,7 @@ export async function openForwardPass(
   return { run, contexts, release: () => session.release() };
 }
 
-/** What a pass gives for contexts in which every position is left out. */
+/** The result of a pass over contexts in which every position is left out. */
 function noRows(hooks: readonly Hook[], contexts: readonly Context[], dtype: ActivationDType): PassResult {
   const rows = hooks.map(({ width }) => allocateRows(0, width, dtype));
   return { rows, norms: hooks.map(() => new Float32Array(0)), count: 0, contexts };
@@ -134,7 +134,7 @@ function selectRows(group: readonly Context[], length: number, leftOut: LeftOut,
   };
 }
 
-/** How rows leave the graph: as the store keeps them, where the device can; `uint16` are bits of bfloat16. */
+/** Element type of the graph's rows: the store's, if the device supports it; `uint16` is bfloat16 bits. */
 type OutputType = 'float32' | 'float16' | 'uint16';
 
 function outputType({ dtype, device }: Pick<PassConfig, 'dtype' | 'device'>): OutputType {
@@ -154,7 +154,7 @@ function stored(rows: ActivationArray, dtype: ActivationDType): ActivationArray 
   return dtype === 'bfloat16' && rows instanceof Float32Array ? toBfloat16(rows) : rows;
 }
 
-/** The refusal of a pass that gave a row at `hook` whose norm is not finite; `where` is that row's place. */
+/** The refusal of a pass with a row at `hook` whose norm is not finite; `where` is that row's position. */
 async function notFinite(
   hook: Hook,
   where: string,
@@ -166,7 +166,7 @@ async function notFinite(
   const length = contexts[0]!.tokens.length;
   const batch = { ids: batchTokens(contexts, checkpoint.config.vocabulary), length };
   const origin = await firstHookNotFinite(checkpoint, batch, placement, config, hook);
-  // All may be numbers whose squares are none: bfloat16 weights can be as large.
+  // All entries may be finite with squares that overflow: bfloat16 weights can be that large.
   const what =
     origin === undefined
       ? `The model gives values beyond 10¹⁹ at ${hook.name} (layer ${hook.layer})`
@@ -175,7 +175,7 @@ async function notFinite(
   return new Refusal(`${what}, ${where}${since}.`, notFiniteRemedy(placement), 'harvest/not-finite');
 }
 
-/** The refusal of rows that overflow float16: in its bits they are infinite, or were rounded to its largest number. */
+/** The refusal of rows that overflow float16: their bits are infinite, or were rounded to its largest number. */
 function overflows(hook: Hook, largest: number, rows: Rows): Refusal {
   const entry = rows.activation.findIndex((bits) => (bits & 0x7fff) >= 0x7bff);
   const at = Math.floor(entry / (rows.activation.length / rows.token.length));
@@ -195,7 +195,7 @@ const outputsOf = (hook: Hook) => ({
   activation: hook.name,
   /** float32 [rows]: |x|. */
   norm: `${hook.name}/norm`,
-  /** float32 []: largest |entry|, of a float16 store. */
+  /** float32 []: largest |entry|, for a float16 store. */
   largest: `${hook.name}/largest`,
 });
 
@@ -223,7 +223,7 @@ export function harvestGraph(
     const left = outType === 'float32' ? x : outType === 'float16' ? g.cast(x, 'float16') : g.bfloat16Bits(x);
     g.output(output.activation, left, outType, ['rows', hook.width]);
     g.output(output.norm, g.op('Sqrt', [g.reduceSumSquare(x, [1])]), 'float32', ['rows']);
-    // On CUDA this operator takes cuDNN, which nothing else here does.
+    // On CUDA this operator requires cuDNN, which nothing else here does.
     if (dtype === 'float16') g.output(output.largest, g.reduceMax(g.op('Abs', [x]), [0, 1]), 'float32', []);
     return value;
   });
@@ -247,8 +247,8 @@ export function harvestContexts(
 }
 
 /**
- * The most that is alive at once in a forward pass, about, in float32 (half precision takes less), and every hook's rows,
- * gathered and as they leave. `test/doctor/needs.test.ts` holds it to what a pass takes.
+ * Approximate peak memory of a forward pass in float32 (half precision takes less), plus every hook's rows, gathered
+ * and as output. `test/doctor/needs.test.ts` compares it with the memory that a pass takes.
  */
 export function activationMemory(
   { costs }: Pick<ModelConfig, 'costs'>,

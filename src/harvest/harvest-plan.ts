@@ -43,26 +43,26 @@ import { checkEnoughWindows, partOf } from './part.js';
 import { pressThreads, runsAhead } from './pass-thread.js';
 import { textIdentity } from './text-identity.js';
 
-/** What a harvest is going to do, whatever its rows go to; no weight has been read. */
+/** The plan of a harvest, wherever its rows go; no weight has been read. */
 export interface HarvestPlan {
   readonly checkpoint: Checkpoint;
-  /** The corpus as tokens; its thread ends when it is closed. */
+  /** The tokenized corpus; its thread ends when it is closed. */
   readonly text: Text;
   readonly hooks: readonly Hook[];
-  /** Tokens a context, BOS included. */
+  /** Tokens per context, BOS included. */
   readonly context: number;
-  /** Groups of --batch contexts a window. */
+  /** Groups of --batch contexts per window. */
   readonly windowBatches: number;
-  /** The settings, the element type of activations chosen. */
+  /** The settings, with the element type of activations resolved. */
   readonly config: WithDType<HarvestConfig>;
-  /** Of the stores of all hooks as they would be begun. */
+  /** Initial manifests of the stores of all hooks. */
   readonly manifests: readonly Manifest[];
 }
 
 /**
  * @param model the model's directory
- * @param windowBytes memory for the windows of all hooks together, at most
- * @throws Refusal when model, hooks or context do not fit one another
+ * @param windowBytes max memory for the windows of all hooks together
+ * @throws Refusal if model, hooks or context do not fit each other
  */
 export async function planHarvest(
   asked: HarvestConfig,
@@ -86,7 +86,7 @@ export async function planHarvest(
     const contextRows = rowsPerContext(context, text.facts.prependBos);
     const windowBatches = batchesPerWindow(config, hooks, contextRows, windowBytes);
     const plan = { checkpoint, text, hooks, context, windowBatches, config };
-    // A part has not the contexts of the others, by which a text is continued.
+    // A part lacks the contexts of the others, which continuing a text needs.
     const identity = partOf(config.shard) ? undefined : await textIdentity(config, files, text, model);
     const manifests = hooks.map((hook) => ({ ...newManifest(files, plan, hook), text_identity: identity }));
     checkEnoughWindows(manifests[0]!);
@@ -102,11 +102,11 @@ const WINDOW_BYTES = 4 * 2 ** 30;
 /** Max bytes of a shard: a file is one buffer, and Node's hashing takes less than 2 GiB. */
 const SHARD_BYTES = 2 ** 30;
 /**
- * Groups of --batch contexts a window: about --window-rows rows, and no more than the windows of all hooks together
- * may take.
+ * Groups of --batch contexts per window: about --window-rows rows, limited by the memory for the windows of all hooks
+ * together.
  *
  * @param contextRows rows of a context
- * @throws UsageRefusal when a shard would be larger than SHARD_BYTES
+ * @throws UsageRefusal if a shard would be larger than SHARD_BYTES
  */
 export function batchesPerWindow(
   config: WithDType<Pick<HarvestConfig, 'rowsPerShard' | 'windowRows' | 'batch'>>,
@@ -127,7 +127,7 @@ export function batchesPerWindow(
   return Math.max(1, Math.round(Math.min(config.windowRows, fit) / (config.batch * contextRows)));
 }
 
-/** Special tokens that are left out where that is requested: a prepended BOS always is. */
+/** Special tokens to leave out, if requested; a prepended BOS always is. */
 function specialTokens({ special, bosTokenId, prependBos }: TokenizerFacts): number[] {
   return [...special.keys()].filter((id) => !prependBos || id !== bosTokenId).sort((a, b) => a - b);
 }
@@ -138,13 +138,13 @@ export function leftOutOf(manifest: Manifest): LeftOut {
   return leftOutTokens(prepend_bos ? bos : null, others);
 }
 
-/** Which documents, where that is not all. */
+/** Which documents are read, if not all. */
 function chosen(config: WithDType<HarvestConfig>): Pick<Manifest, 'documents'> {
   const documents = documentChoice(config, false);
   return documents ? { documents } : {};
 }
 
-/** The manifest of a store that is about to be begun. */
+/** The initial manifest of a store. */
 function newManifest(
   files: readonly CorpusFile[],
   { checkpoint, text, context, windowBatches, config }: Omit<HarvestPlan, 'manifests'>,
@@ -165,7 +165,7 @@ function newManifest(
     ...(config.excludeSpecialTokens && { exclude_special_tokens: specialTokens(text.facts) }),
     ...(config.maxActivationNormMultiple !== undefined && {
       max_activation_norm_multiple: config.maxActivationNormMultiple,
-      // Found out before the first row; keys stand as the schema has them.
+      // Determined before the first row; keys are in the schema's order.
       median_activation_norm: undefined,
     }),
     corpus: corpusName(config),
@@ -174,7 +174,7 @@ function newManifest(
     ...chosen(config),
     ...(text.facts.chat && { chat: { ...text.facts.chat, roles: text.facts.chat.roles?.slice() } }),
     corpus_files: filesListed(files),
-    // Known when there is a window; keys stand as the schema has them.
+    // Known with the first window; keys are in the schema's order.
     text_read: [],
     text_identity: undefined,
     text_position: undefined,
@@ -195,7 +195,7 @@ function newManifest(
   };
 }
 
-/** Max files that a manifest lists by name: it is written anew again and again. */
+/** Max files that a manifest lists by name: it must stay small. */
 const FILES_LISTED = 1000;
 
 function filesListed(files: readonly CorpusFile[]): Manifest['corpus_files'] {
@@ -204,7 +204,7 @@ function filesListed(files: readonly CorpusFile[]): Manifest['corpus_files'] {
   return { count: files.length, bytes, first };
 }
 
-/** Bytes that a harvest has yet to write: listed shards of a window that is not done are kept, or make room. */
+/** Bytes that a harvest has yet to write: listed shards of an unfinished window are kept, or deleted first. */
 export function bytesToCome(manifest: Manifest): number {
   const there = manifest.shards.reduce((sum, { rows }) => sum + rows, 0);
   return Math.max(0, rowsExpected(manifest) - there) * rowBytes(manifest);
@@ -215,7 +215,7 @@ const ours = (name: string) =>
   isJournal(name) ||
   /^(shard|contexts|partial)-\d+\.arrow$|^statistics-\d+\.safetensors$/.test(name);
 
-/** The element type that was requested; where none was, that of stores which are to be resumed. */
+/** The requested element type; by default that of the stores to resume. */
 export async function dtypeOfStores(
   directories: readonly string[],
   { dtype, resume }: Pick<HarvestConfig, 'dtype' | 'resume'>,
@@ -227,7 +227,7 @@ export async function dtypeOfStores(
   return dtype;
 }
 
-/** What a store's directory may hold, and how it is claimed. */
+/** What a store's directory may contain, and how it is claimed. */
 export function storeClaimOptions(config: HarvestConfig, say: (line: string) => void = () => {}): ClaimOptions {
   const { overwrite, resume, model, corpus } = config;
   const takeOver = { unchecked: config.takeOver, say };
@@ -273,7 +273,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
   const found = await readManifest(directory);
   const differs = (key: string, before: unknown, now: unknown) => {
     throw new Refusal(
-      `${directory} was begun with ${key} ${JSON.stringify(before)}, and this command says ${JSON.stringify(now)}.`,
+      `${directory} was begun with ${key} ${JSON.stringify(before)}, but this command has ${JSON.stringify(now)}.`,
       'Resume with the same settings, or start again with --overwrite.',
       'harvest/other-settings',
     );
@@ -283,7 +283,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
   const model = compareFingerprints(found.model.fingerprint, fresh.model.fingerprint);
   if (model === 'incomparable') {
     throw new Refusal(
-      `${directory} records its model by a fingerprint of another version of sae-pipe, which cannot be compared.`,
+      `${directory} records its model by a fingerprint that was made by another version of sae-pipe and cannot be compared.`,
       'Start again with --overwrite.',
       'harvest/other-fingerprint',
     );
@@ -295,7 +295,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
   await checkShardFiles(directory, found);
   if (!found.complete && found.command !== fresh.command) found.command = fresh.command;
   if (found.text_identity !== fresh.text_identity && !found.complete) {
-    // Read from the beginning, and compared, it may be the same text all the same.
+    // Reading it from the beginning may still show that it is the same text.
     found.text_identity = fresh.text_identity;
     found.text_position = undefined;
   }
@@ -314,7 +314,7 @@ function checkSamePart(
 }
 
 /**
- * A corpus that ended early may be finished at what it had; rows that are there are not taken away.
+ * A harvest whose corpus ended early may be finished with the rows there are; existing rows are never removed.
  *
  * @throws Refusal if that many rows cannot be reached by resuming
  */
@@ -323,7 +323,7 @@ function checkMoreRows(directory: string, found: Manifest, wanted: number): void
   if (!found.complete && wanted >= kept) return;
   const is = found.part ? 'is part of a harvest that is complete with' : 'is complete with';
   throw new Refusal(
-    `${directory} ${found.complete ? is : 'holds'} ${kept} rows, and --tokens asks for ${wanted}.`,
+    `${directory} ${found.complete ? is : 'contains'} ${kept} rows, but --tokens is ${wanted}.`,
     found.complete
       ? `Use --tokens ${kept}, or harvest again with --overwrite.`
       : `Use at least --tokens ${kept}, or start again with --overwrite.`,
@@ -331,7 +331,10 @@ function checkMoreRows(directory: string, found: Manifest, wanted: number): void
   );
 }
 
-/** Removes files of a store that its manifest does not list: a kill came between writing and listing, or unlisting. */
+/**
+ * Removes files of a store that its manifest does not list: those of a kill between writing and listing, or between
+ * unlisting and deleting.
+ */
 export async function removeUnlisted(
   directory: string,
   { shards, contexts, partial, statistics, journal }: Manifest,
@@ -347,7 +350,7 @@ export async function removeUnlisted(
   }
 }
 
-/** A writer on a new store, or on the unfinished one that is to be resumed. */
+/** A writer for a new store, or for the unfinished one to resume. */
 export async function openWriter(
   directory: string,
   fresh: Manifest,
@@ -362,16 +365,16 @@ export async function openWriter(
   return new StoreWriter(directory, found ?? fresh, press);
 }
 
-/** Shards on their way to disk on one thread: rows, what of them is written, and what is yet to be collected. */
+/** Shards in memory while one thread writes them: rows, their file, and garbage not yet collected. */
 const SHARDS = 4;
-/** Of the estimate of a pass's values, which a test holds to a factor of two. */
+/** Margin of the estimate of a pass's values, which a test keeps within a factor of two. */
 const PASSES = 2;
-/** Weights while a session opens: some are there as they are stored and as they were cast. */
+/** Weights while a session opens: some exist both as stored and as cast. */
 const OPENING = 1.5;
-/** What a tokenizer takes in memory while it is opened, in addition to the size of tokenizer.json. */
+/** Memory for opening a tokenizer, in addition to the size of tokenizer.json. */
 const TOKENIZER = 20;
 
-/** What of a plan decides its memory. */
+/** The parts of a plan that determine its memory. */
 type HarvestShape = Pick<HarvestPlan, 'checkpoint' | 'hooks' | 'context' | 'windowBatches'> & {
   readonly config: WithDType<
     Pick<HarvestConfig, 'tokens' | 'batch' | 'device' | 'precision' | 'rowsPerShard' | 'corpus' | 'shuffleBuffer'>
@@ -381,9 +384,9 @@ type HarvestShape = Pick<HarvestPlan, 'checkpoint' | 'hooks' | 'context' | 'wind
 };
 
 /**
- * What a harvest holds at most, bytes; of a model on another device, less.
+ * Peak memory of a harvest, in bytes; less for a model on another device.
  *
- * @param ahead is a window made while the one before it is written?
+ * @param ahead whether a window is made while the previous one is written
  */
 export async function harvestMemory(
   { checkpoint, hooks, context, windowBatches, manifests, config }: HarvestShape,
@@ -396,9 +399,9 @@ export async function harvestMemory(
   const row = manifests.reduce((sum, manifest) => sum + rowBytes(manifest), 0);
   const contextRows = rowsPerContext(context, manifests[0]!.prepend_bos);
   const rows = Math.min(tokens, windowBatches * batch * contextRows);
-  // Of each context its tokens and their documents, four bytes each; a context may have fewer rows than it has room for.
+  // For each context its tokens and their documents, four bytes each; a context may have fewer rows than positions.
   const contexts = windowBatches * batch * context * 8;
-  // Most tokens of a conversation may be of others.
+  // Most tokens of a conversation may belong to other roles.
   const few = manifests[0]!.chat?.roles !== undefined;
   const widest = Math.max(...manifests.map((manifest) => rowBytes(manifest)));
   const { size } = await stat(join(checkpoint.directory, 'tokenizer.json'));
@@ -412,7 +415,7 @@ export async function harvestMemory(
       KNOWN_BYTES * Math.min(tokens, MOST_KNOWN) +
       shuffling,
     pass: PASSES * activationMemory(checkpoint.config, hooks, atOnce, context),
-    // Memory of a window that is made ahead serves again, and may be larger than its rows.
+    // Memory of a window that is made ahead is reused, and may be larger than its rows.
     window: (ahead ? 2.5 : 1) * rows * (row + ORDER_BYTES) + (few ? 1.25 * contexts : Math.min(contexts, 16 * tokens)),
     shards: (ahead ? pressThreads(device) + SHARDS_BESIDE : SHARDS) * Math.min(rows, rowsPerShard) * widest,
     program: PROGRAM_MEMORY,

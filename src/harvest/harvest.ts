@@ -38,9 +38,9 @@ import { openHarvestPass, openPress } from './pass-thread.js';
 import { unreadFiles } from './unread-files.js';
 
 /**
- * Streams a corpus through the model and writes one activation store a hook, OUT/<hook>/, or that of a part below it.
- * Everything that can be known before is checked first; nothing on disk changes until the model is open, but that the
- * stores have an owner.
+ * Streams a corpus through the model and writes one activation store per hook, OUT/<hook>/, or that of a part below it.
+ * Everything that can be checked in advance is checked first; nothing on disk changes until the model is open, except
+ * that the stores are locked.
  *
  * @returns the stores' directories, in the order of config.hook
  */
@@ -130,8 +130,8 @@ async function harvestPlan(
 }
 
 /**
- * Is the text of finished stores still the one that is named? Their first window is compared; reading all of it would
- * take as long as tokenizing it. Files of other names or sizes are said: what was added matters to no row.
+ * Checks that the text of finished stores is still the given one. Only their first window is compared: reading all of
+ * it would take as long as tokenizing it. Files of other names or sizes are reported: added text affects no row.
  */
 async function checkBeginning(
   finished: readonly Manifest[],
@@ -150,12 +150,12 @@ async function checkBeginning(
   const now = manifests[0]!.corpus_files;
   if (finished.some(({ corpus_files: then }) => then && !isDeepStrictEqual(then, now))) {
     progress.say(
-      `${corpus} has other files, or files of other sizes, than when ${config.out} was harvested, which is complete.`,
+      `${corpus} has different files, or files of different sizes, than when ${config.out} was harvested; that harvest is complete.`,
     );
   }
 }
 
-/** The text of a harvest, from one of its windows on. */
+/** The text of a harvest, from the start of one of its windows. */
 interface HarvestText {
   readonly contexts: AsyncGenerator<Context>;
   /** Windows before it. */
@@ -163,8 +163,8 @@ interface HarvestText {
 }
 
 /**
- * Hands each full window to the writers of all hooks. Goes on where the stores stopped: at the first window that is not
- * whole in every store, with the rows kept from an interruption.
+ * Passes each full window to the writers of all hooks. Continues where the stores stopped: at the first window that is
+ * not complete in every store, with the rows saved at an interruption.
  *
  * @param text closed at the end
  */
@@ -179,7 +179,7 @@ export async function harvestWindows(
   try {
     await harvestFrom(config, text, pass, writers, progress, stop);
   } finally {
-    // A harvest rarely ends with its text, and whoever reads it holds files and threads.
+    // A harvest rarely ends with its text, whose reader has open files and threads.
     await text.contexts.return(undefined);
   }
 }
@@ -206,7 +206,7 @@ async function harvestFrom(
   const kept = windows[0]!;
   const begun = kept.contexts.length % config.batch;
   const whole = (kept.contexts.length - begun) / config.batch;
-  // Groups without a row may have filled the window before: it ends with the one that is begun.
+  // Groups without a row may have filled the previous window: it ends with the one that was begun.
   const groups = begun > 0 ? Math.min(whole, manifests[0]!.window_batches - 1) : whole;
   const standing = { index, windows, rows: stored + kept.rows, groups, course };
   course.checkRows(standing.rows);
@@ -236,9 +236,9 @@ async function harvestFrom(
 }
 
 /**
- * Writes a window of each hook, or keeps what there is of it.
+ * Writes a window of each hook, or saves an unfinished one.
  *
- * @param atOnce while the last shards of one hook are pressed and written, are those of the next cut?
+ * @param atOnce whether the next hook's shards are cut while the last of one hook are written
  */
 async function writeWindows(
   writers: readonly StoreWriter[],
@@ -248,18 +248,18 @@ async function writeWindows(
   const writing: Promise<void>[] = [];
   for (const [i, writer] of writers.entries()) {
     const window = windows[i]!;
-    // A kill may have left some of the stores with the window under way.
+    // A kill may have left the current window in some of the stores.
     if (writer.windowsDone !== window.index) continue;
     if (end === 'full' && atOnce) writing.push(writer.writeWindow(window));
     else if (end === 'full') await writer.writeWindow(window);
     else if (window.rows > 0) await writer.writePartial(window);
   }
-  // Where one store fails, the shards of the others are listed first.
+  // If one store fails, the shards of the others are listed first.
   const ends = await Promise.allSettled(writing);
   for (const one of ends) if (one.status === 'rejected') throw one.reason;
 }
 
-/** Takes up an interrupted window where every store kept its rows; else it is done again from its beginning. */
+/** Continues an interrupted window if every store saved its rows; otherwise it is recomputed from its start. */
 async function restorePartial(
   writers: readonly StoreWriter[],
   windows: readonly Window[],
@@ -286,15 +286,15 @@ async function restorePartial(
 /** The message of a resumed harvest that is stopped before its first forward pass. */
 const NOTHING_ADDED = 'nothing had been added yet; continue with the same command and --resume.';
 
-/** The first contexts of a window, as a store has recorded them. */
+/** The first contexts of a window, as recorded in a store. */
 interface RecordedContexts {
   readonly contexts: number;
   readonly sha256: string;
 }
 
 /**
- * Everything that a store has recorded of window `index`: it is finished, or some of its shards are listed, or its rows
- * were kept by an interruption.
+ * Everything that a store records about window `index`: it is finished, or some of its shards are listed, or its rows
+ * were saved at an interruption.
  */
 function recordedOf({ contexts, pending, partial }: Manifest, index: number): RecordedContexts[] {
   const found: RecordedContexts[] = contexts.slice(index, index + 1);
@@ -308,12 +308,12 @@ function recordedOf({ contexts, pending, partial }: Manifest, index: number): Re
 }
 
 /**
- * Reads the text past the first `done` windows, and makes sure that it is the text that every store has recorded, in the
- * window under way too: nothing of another text may be put next to rows that are kept.
+ * Reads the text past the first `done` windows, and checks that it is the text recorded in every store, including the
+ * current window: rows of another text must not be added to existing ones.
  *
- * @param text from the beginning of window `passed` on
- * @param course goes along, past the windows of other parts
- * @returns contexts from the beginning of window `done` on
+ * @param text from the start of window `passed`
+ * @param course advances along, past the windows of other parts
+ * @returns contexts from the start of window `done`
  * @throws Refusal if the text is a different one; nothing has changed by then
  */
 async function readRecorded(
@@ -344,7 +344,7 @@ async function readRecorded(
   return joined(window, contexts);
 }
 
-/** @throws Refusal if a store has finished window `index` with other contexts than these */
+/** @throws Refusal if a store has finished window `index` with different contexts */
 function checkFinished(
   { contexts: finished }: Manifest,
   index: number,
@@ -383,8 +383,8 @@ async function* joined(first: readonly Context[], rest: AsyncGenerator<Context>)
 
 function otherText(corpus: string): Refusal {
   return new Refusal(
-    `The text of ${corpus}, or how it is tokenized, is not what this harvest began with.`,
-    'Put the text and the tokenizer back, or start again with --overwrite.',
+    `The text of ${corpus}, or its tokenization, has changed since this harvest began.`,
+    'Restore the text and the tokenizer, or start again with --overwrite.',
     'harvest/other-text',
   );
 }

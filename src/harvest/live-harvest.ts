@@ -11,21 +11,21 @@ import { harvestMemory, leftOutOf, planHarvest } from './harvest-plan.js';
 import type { LiveReply, LiveStart } from './live-source.js';
 import { LiveText } from './live-text.js';
 
-/** How the harvest answers: replies, and memory that changes hands with them. */
+/** Sends replies, with the memory to transfer. */
 type Send = (reply: LiveReply, transfer?: ArrayBuffer[]) => void;
 
 const never = { signal: undefined } as const;
 
 /**
- * The harvest of a running model. It computes one window ahead of what is requested, then waits: with the window that was
- * handed over before, two are in memory.
+ * The harvest of a running model. It computes one window ahead of what is requested, then waits: with the window sent
+ * before, two are in memory.
  */
 export class LiveHarvest {
-  /** Of both hooks where there are two: their rows have one order. */
+  /** For both hooks, if there are two: their rows have the same order. */
   private windows: AsyncGenerator<readonly Window[]> | undefined;
   private ahead: Promise<IteratorResult<readonly Window[]>> | undefined;
   private seed = 0;
-  /** Of the text of all windows that were left out or handed over. */
+  /** Hash of the text of all windows skipped or sent. */
   private readonly text: LiveText;
 
   private constructor(
@@ -63,7 +63,7 @@ export class LiveHarvest {
     this.goAhead();
   }
 
-  /** Hands over the window that is ready, or will be, and begins the one after it. */
+  /** Sends the next window once it is ready, and starts the one after it. */
   async window(): Promise<void> {
     const { value: windows, done } = await this.ahead!;
     if (done) return this.send({ kind: 'end' });
@@ -90,14 +90,14 @@ export class LiveHarvest {
   }: Awaited<ReturnType<typeof skipWindows>>): AsyncGenerator<readonly Window[]> {
     const { plan, pass, progress } = this;
     const standing = atWindow(index, rows, plan.manifests);
-    // Groups have no end, and the thread ends when it is told to: every window is full.
+    // Groups are endless, and the thread ends on request: every window is full.
     for await (const { windows } of assembleWindows(standing, plan.manifests, groups, pass, progress, never)) {
       yield windows;
     }
   }
 }
 
-/** Rows of a window in the order in which they are dealt, with those of another hook's window as their targets. */
+/** Rows of a window in dealing order, with those of another hook's window as their targets. */
 function* examplesOf(input: Window, output: Window | undefined, most: number, seed: number): Iterable<Examples> {
   const targets = output?.shards(most, seed)[Symbol.iterator]();
   for (const rows of input.shards(most, seed)) {

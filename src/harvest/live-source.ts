@@ -19,7 +19,7 @@ import { Thread } from '../progress/thread.js';
 
 /**
  * A harvest of one hook, and of another for targets if there is one: --tokens rows, in windows of about --window-rows.
- * The corpus is read again when it ends.
+ * The corpus is reread when it ends.
  */
 export type LiveConfig = Omit<
   HarvestConfig,
@@ -30,25 +30,25 @@ export type LiveConfig = Omit<
   readonly hookOut?: string;
 };
 
-/** Rows that change hands in one message. */
+/** Rows transferred per message. */
 const PIECE_ROWS = 4096;
 
 /**
- * A running model as a source for training: a worker thread harvests windows of rows and permutes them, as a store with
- * the same --window-rows would hold them, and training deals one window while the next is made.
+ * A running model as a source for training: a worker thread harvests windows of rows and permutes them, as in a store
+ * with the same --window-rows, and training deals one window while the next is computed.
  *
- * @throws Refusal when model, corpus and hook do not fit one another
+ * @throws Refusal if model, corpus and hook do not fit each other
  */
 export async function openLiveSource(
   config: LiveConfig,
   progress: Progress,
   stop: StopRequest,
 ): Promise<ActivationSource> {
-  // What is left out for its norm is left out by training.
+  // Rows with large norms are left out by training.
   const once = { ...config, maxActivationNormMultiple: undefined };
   const { files, pinned } = await openCorpus(once, progress);
   const model = await modelDirectory(config, progress, stop, parseModelConfig);
-  // Of a harvest's settings, those of its output have no part here.
+  // The output settings of a harvest do not apply here.
   const harvest = {
     maxActivationNormMultiple: undefined,
     shard: undefined,
@@ -78,7 +78,7 @@ export async function openLiveSource(
       if (order === 'stored') {
         throw new UsageRefusal(
           'With --model, rows arrive already shuffled, one window at a time; there is no stored order.',
-          'Leave --order out, or harvest a store and train on that.',
+          'Omit --order, or harvest a store and train on that.',
           'harvest/no-stored-order',
         );
       }
@@ -89,7 +89,7 @@ export async function openLiveSource(
       return new PoolBatches(about, supply, stop);
     },
     memory: () => {
-      // The window that is dealt, that which is made, and the pieces into which it is copied to be handed over.
+      // The window being dealt, the one being computed, and the pieces into which it is copied for transfer.
       const { window = 0, model = 0, pass = 0, text = 0 } = ready.memory;
       return { held: 3 * window + model + pass + text + THREAD_MEMORY, pieceRows: PIECE_ROWS };
     },
@@ -99,7 +99,7 @@ export async function openLiveSource(
 
 function describeLive({ header, target }: LiveReady, corpus: string, files: readonly CorpusFile[]): SourceDescription {
   const hooks = target ? `${header.hook} and ${target.hook}` : header.hook;
-  // The order's seed is reported when rows are asked for.
+  // The order's seed is given when rows are requested.
   const { seed: _, ...rest } = header;
   const said = { ...rest, ...(target && { target }), corpus: outline(files) };
   return {
@@ -109,7 +109,7 @@ function describeLive({ header, target }: LiveReady, corpus: string, files: read
   };
 }
 
-/** The bound on memory in words. */
+/** The memory limit in words. */
 function bound({ header, target }: LiveReady, place: string): string {
   const contextRows = rowsPerContext(header.context, header.prepend_bos);
   const rows = Math.min(header.rows, header.window_batches * header.batch * contextRows);
@@ -117,12 +117,12 @@ function bound({ header, target }: LiveReady, place: string): string {
   return `${place}: at most 2 windows of ${rows} rows in memory, ${formatBytes(2 * rows * bytes)}`;
 }
 
-/** Names and sizes of the corpus's files: another text is most likely told by them. */
+/** Names and sizes of the corpus's files: another text most likely differs in them. */
 function outline(files: readonly CorpusFile[]): string {
   return JSON.stringify(files.map(({ name, bytes }) => [name, bytes]));
 }
 
-/** The other end of live-worker.ts: asks for a window when the one before has been dealt. */
+/** The other end of live-worker.ts: requests a window when the previous one has been dealt. */
 class LiveSupply implements PoolSupply {
   seed = 0;
   private readonly thread: Thread<LiveRequest, LiveReply>;
@@ -171,7 +171,7 @@ class LiveSupply implements PoolSupply {
   }
 }
 
-/** What the worker is started with. */
+/** Start options of the worker. */
 export interface LiveStart {
   readonly config: HarvestConfig;
   /** The model's directory. */
@@ -179,28 +179,28 @@ export interface LiveStart {
 }
 
 export type LiveRequest =
-  /** Begins the harvest; windows that end at or before row `skip` are left out. */
+  /** Starts the harvest; windows that end at or before row `skip` are skipped. */
   | { readonly kind: 'begin'; readonly seed: number; readonly skip: number }
-  /** Asks for the next window, and may be sent once the one before has been let go of. */
+  /** Requests the next window; to be sent only once the previous one is released. */
   | { readonly kind: 'window' }
-  /** Ends the thread, after the forward pass under way. */
+  /** Ends the thread, after the current forward pass. */
   | { readonly kind: 'close' };
 
 /** Model and corpus are open. */
 interface LiveReady {
   readonly kind: 'ready';
-  /** Of the rows of the first hook. */
+  /** Description of the rows of the first hook. */
   readonly header: StreamHeader;
-  /** Of a second hook. */
+  /** Description of a second hook's rows. */
   readonly target?: Omit<Target, 'meanNorm'>;
   readonly memory: MemoryParts;
 }
 
 export type LiveReply =
   | LiveReady
-  /** The text of the rows that were left out. */
+  /** The text of the skipped rows. */
   | { readonly kind: 'begun'; readonly skipped: TextRead }
-  /** Rows of the window asked for, in the order in which they are to be dealt. Their memory changes hands. */
+  /** Rows of the requested window, in dealing order. Their memory is transferred. */
   | { readonly kind: 'piece'; readonly rows: Examples }
   /** After the last piece of a window: SHA-256 of the text up to there. */
   | { readonly kind: 'whole'; readonly text: Omit<TextRead, 'rows'> }

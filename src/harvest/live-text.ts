@@ -3,10 +3,10 @@ import type { Context } from '../corpus/contexts.js';
 import { corporaRead } from '../corpus/read-tally.js';
 import { TextHash } from './assemble.js';
 
-/** The text of windows that were made of a corpus which is read again when it ends: its hash, and what was read of it. */
+/** The text of windows from a corpus that is reread when it ends: its hash, and what was read of it. */
 export class LiveText {
   private readonly hash = new TextHash();
-  /** Figures of the readings before this one, and of this one so far. */
+  /** Counts of the earlier readings, and of this one so far. */
   private before: Float64Array | undefined;
   private now: Float64Array | undefined;
 
@@ -24,7 +24,7 @@ export class LiveText {
     }
   }
 
-  /** Of all that has been added; more may come. */
+  /** The hash of everything added so far; more may be added. */
   soFar(): Omit<TextRead, 'rows'> {
     const sha256 = this.hash.digest();
     return this.now ? { sha256, corpora: corporaRead(this.sum(this.now), this.corpora) } : { sha256 };

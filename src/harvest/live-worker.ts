@@ -4,7 +4,7 @@ import { LiveHarvest } from './live-harvest.js';
 import type { LiveReply, LiveRequest, LiveStart } from './live-source.js';
 
 async function main(port: NonNullable<typeof parentPort>): Promise<void> {
-  /** Tells refusals as what they are; anything else ends the thread, which is told by its error. */
+  /** Sends refusals as such; any other error ends the thread, which reports it. */
   const attempt = (work: Promise<void>) =>
     work.catch((error) => {
       if (!(error instanceof Refusal)) throw error;

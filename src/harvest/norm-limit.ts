@@ -8,7 +8,7 @@ import type { Hook } from '../lm/hooks.js';
 import type { ForwardPass, PassResult } from './forward-pass.js';
 import { partOf } from './part.js';
 
-/** Positions whose median norm is taken, the first of the text. */
+/** Number of positions at the start of the text over which the median norm is taken. */
 const MEDIAN_ROWS = 16_384;
 
 /** @throws UsageRefusal if rows of several hooks, or of several parts, would have to be left out together */
@@ -20,22 +20,22 @@ export function checkNormLimit(
   if (partOf(shard)) {
     throw new UsageRefusal(
       '--max-activation-norm-multiple leaves positions out by their norms, and a part of a harvest does not know how many are left out of the other parts, which decides where --tokens ends.',
-      'Leave it out here and give it to train, whose rule is the same.',
+      'Omit it here and give it to train, which has the same rule.',
       'harvest/norm-limit',
     );
   }
   if (hooks.length === 1) return;
   throw new UsageRefusal(
-    `--max-activation-norm-multiple leaves other positions out at every hook, and rows of the ${hooks.length} hooks of one harvest are the same positions.`,
-    'Harvest one --hook at a time, or leave it out here and give it to train.',
+    `--max-activation-norm-multiple leaves other positions out at every hook, but the rows of the ${hooks.length} hooks of one harvest must be the same positions.`,
+    'Harvest one --hook at a time, or omit it here and give it to train.',
     'harvest/norm-limit',
   );
 }
 
 /**
- * What a harvest's manifest says of positions that are left out: as it was begun, or by a look at the first of the text.
+ * The norm limit for a harvest's manifest: as the harvest was begun, or from the first positions of the text.
  *
- * @param contexts of the text from its beginning; closed at the end
+ * @param contexts from the start of the text; closed at the end
  * @throws Refusal if the median is 0
  */
 export async function withMedian(
@@ -58,13 +58,13 @@ export async function withMedian(
   const median = norms.length === 0 ? 0 : medianOf(Float64Array.from(norms));
   if (median > 0) return { ...manifest, median_activation_norm: median };
   throw new Refusal(
-    `The median norm at ${manifest.hook} is 0, and --max-activation-norm-multiple multiplies it.`,
-    'Leave it out.',
+    `The median norm at ${manifest.hook} is 0, which --max-activation-norm-multiple multiplies.`,
+    'Omit it.',
     'harvest/norm-limit',
   );
 }
 
-/** What of a pass over one hook stays: rows that are not too long, `most` of them at most. */
+/** The rows of a pass over one hook that are not too long, at most `most` of them. */
 export function ordinaryRows(
   { rows, norms, contexts }: PassResult,
   { multiple, median }: NormLimit,
@@ -74,7 +74,7 @@ export function ordinaryRows(
   const kept: number[] = [];
   let at = 0;
   for (; at < lengths.length && kept.length < most; at++) if (lengths[at]! <= multiple * median) kept.push(at);
-  // Of a harvest that has all its rows, the text ends with the last of them.
+  // If a harvest has all its rows, its text ends with the last of them.
   const last = at < lengths.length ? all.context[kept.at(-1)!]! : Number.POSITIVE_INFINITY;
   return {
     rows: [picked(all, kept)],

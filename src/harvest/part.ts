@@ -15,7 +15,7 @@ export interface HarvestPart {
 }
 
 /**
- * What --shard says: i/n; auto/n, where the number of the task of an array is i; or auto, where Slurm tells n, too.
+ * The part given by --shard: i/n; auto/n, with i from the array's task; or auto, if Slurm provides n too.
  *
  * @returns undefined if the harvest is not divided, as with 0/1
  * @throws UsageRefusal if there is no such part, or no scheduler provides it
@@ -29,8 +29,8 @@ export function partOf(
   const part = which === 'auto' ? partOfTask(shard, count, environment) : { index: Number(which), of: Number(count) };
   if (part.index >= part.of) {
     throw new UsageRefusal(
-      `--shard ${shard} is part ${part.index} of ${part.of}, and parts are counted from 0 to ${part.of - 1}.`,
-      'Give the number of the part, and how many there are.',
+      `--shard ${shard} is part ${part.index} of ${part.of}, but parts are counted from 0 to ${part.of - 1}.`,
+      'Give the number of the part and the number of parts.',
       'harvest/no-such-part',
     );
   }
@@ -50,13 +50,13 @@ function partOfTask(shard: string, count: string | undefined, environment: NodeJ
   );
 }
 
-/** Directory of the store of a hook: that of the part, where the harvest is divided. */
+/** Directory of the store of a hook: that of the part, if the harvest is divided. */
 export const storeDirectory = (out: string, hook: string, part: HarvestPart | undefined): string =>
   part ? join(out, hook, partName(part)) : join(out, hook);
 
 /**
- * Is what lies in a hook's directory of this division? A store next to parts, or parts of another number, would not be
- * read as they were meant.
+ * Checks that a hook's directory contains no store next to parts, and no parts of another division: they could not be
+ * read as intended.
  *
  * @throws Refusal
  */
@@ -66,7 +66,7 @@ export async function checkNeighbours(out: string, hook: string, part: HarvestPa
   const other = names.map(partNamed).find((found) => found && found.of !== (part?.of ?? 1));
   if (other) {
     throw new Refusal(
-      `${directory} holds a part of ${other.of}, and this harvest is ${part ? `part ${partInWords(part)}` : 'not divided'}.`,
+      `${directory} contains a part of ${other.of}, but this harvest is ${part ? `part ${partInWords(part)}` : 'not divided'}.`,
       part
         ? `Use --shard i/${other.of}, or another --out.`
         : 'Train on it with --activations, or choose another --out.',
@@ -75,14 +75,14 @@ export async function checkNeighbours(out: string, hook: string, part: HarvestPa
   }
   if (!part || !names.includes(MANIFEST_FILE)) return;
   throw new Refusal(
-    `${directory} is a whole store, and this harvest is part ${partInWords(part)}.`,
-    'Choose another --out, or leave --shard out.',
+    `${directory} is a complete store, but this harvest is part ${partInWords(part)}.`,
+    'Choose another --out, or omit --shard.',
     'harvest/other-parts',
   );
 }
 
 /**
- * Can every part have a window?
+ * Checks that there is a window for every part.
  *
  * @throws UsageRefusal if there may be fewer windows than parts
  */
@@ -95,7 +95,7 @@ export function checkEnoughWindows(manifest: PartShape): void {
   const groups = Math.floor(wanted / (part.of * group));
   const fewer = windows > 1 ? `, or ${windows} parts` : ', or one harvest';
   throw new UsageRefusal(
-    `--shard divides a harvest by windows of about ${rowsOfWindow(manifest)} rows, and --tokens ${wanted} has ${windows} of them for ${part.of} parts.`,
+    `--shard divides a harvest by windows of about ${rowsOfWindow(manifest)} rows, but --tokens ${wanted} makes only ${windows} of them for ${part.of} parts.`,
     `Use ${groups > 0 ? `--window-rows ${groups * group}, in every part` : 'more --tokens'}${fewer}.`,
     'harvest/too-many-parts',
   );

@@ -11,8 +11,8 @@ import { Thread } from '../progress/thread.js';
 import { type ForwardPass, openForwardPass, type PassConfig, type PassResult } from './forward-pass.js';
 
 /**
- * Opens the model for harvesting, on a GPU in a thread: there the thread that asks has time to window, permute and
- * write meanwhile. A pass on the CPU takes all cores, and runs here.
+ * Opens the model for harvesting, on a GPU in a thread: so that the calling thread can window, permute and
+ * write meanwhile. A pass on the CPU takes all cores, and runs on the calling thread.
  */
 export function openHarvestPass(
   checkpoint: Checkpoint,
@@ -24,13 +24,13 @@ export function openHarvestPass(
   return PassThread.open(checkpoint, hooks, context, config);
 }
 
-/** Is the model run ahead of what is written? Then a window is made while the one before it is written. */
+/** Does the model run ahead of writing? Then a window is made while the previous one is written. */
 export const runsAhead = (device: Device): boolean => device.startsWith('cuda');
 
-/** Max threads that make shards into files: their hashes take as long as a GPU's pass. */
+/** Max threads that turn shards into files: hashing takes as long as a GPU's pass. */
 const PRESSES = 3;
 
-/** Threads that make shards into files next to a model on a device. */
+/** Number of threads that turn shards into files while a model runs on a device. */
 export const pressThreads = (device: Device): number =>
   runsAhead(device) ? Math.max(1, Math.min(PRESSES, cores() - 1)) : 0;
 
@@ -39,19 +39,19 @@ export function openPress(device: Device): ShardPress {
   return threads === 0 ? PRESS_HERE : new PressThreads(threads);
 }
 
-/** Memory that is made for rows has room for this share more, so that it serves passes of a few rows more. */
+/** Memory for rows is allocated this share larger, so that it fits passes with a few more rows. */
 const ROOM = 1 / 16;
 
-/** The model in a thread (pass-worker.ts), asked from here. */
+/** The model in a thread (pass-worker.ts), as seen by the calling thread. */
 export class PassThread implements ForwardPass {
   readonly ahead = true;
-  /** Set when no pass is wanted any more. */
+  /** Set when no more passes are wanted. */
   private readonly over: Int32Array;
   private last: Promise<unknown> = Promise.resolve();
   /**
-   * Of each hook, memory of rows that are not needed any more, ascending by size: taking new memory takes as long as
-   * copying into it. Both threads share it: transferred memory counts as new memory of its thread, which makes V8 collect
-   * garbage. For shared memory it never does, and what is let go stays for long: it is let go only for a larger piece.
+   * For each hook, memory of rows that is no longer needed, ascending by size: allocating new memory takes as long as
+   * copying into it. Both threads share it: transferred memory counts as new memory of its thread, which makes V8
+   * collect garbage. Shared memory does not, so released pieces stay for long: one is released only for a larger one.
    */
   private readonly spare: SharedArrayBuffer[][];
 
@@ -59,7 +59,7 @@ export class PassThread implements ForwardPass {
     private readonly thread: Thread<PassRequest, PassReply>,
     over: SharedArrayBuffer,
     readonly contexts: number,
-    /** Of each hook. */
+    /** Widths per hook. */
     private readonly widths: readonly number[],
     private readonly dtype: ActivationDType,
   ) {
@@ -91,7 +91,7 @@ export class PassThread implements ForwardPass {
     const widths = hooks.map(({ width }) => width);
     const pass = new PassThread(thread, over, (ready as PassReady).contexts, widths, dtype);
     try {
-      // The thread has opened the files again: they are those that the plan was made of.
+      // The thread has opened the files again: they must be those that the plan was made with.
       await checkpoint.checkUnchanged();
     } catch (error) {
       await pass.release();
@@ -106,7 +106,7 @@ export class PassThread implements ForwardPass {
     const memory = this.widths.map((width, k) => this.memoryOf(k, size * width * Math.min(limit, rows)));
     this.thread.ask({ contexts: group, leftOut, limit, memory });
     const reply = this.last.then(() => this.thread.reply());
-    // Replies come in the order of the requests, whatever becomes of those before.
+    // Replies come in the order of the requests, even after a failed one.
     this.last = reply.catch(() => {});
     return reply.then((answer) => {
       if (answer.kind === 'refused') throw refusalFrom(answer);
@@ -119,13 +119,13 @@ export class PassThread implements ForwardPass {
   }
 
   reuse(hook: number, memory: readonly ArrayBufferLike[]): void {
-    // Rows of which some were left out lie elsewhere.
+    // If some rows were left out, the others have been copied elsewhere.
     const spare = this.spare[hook]!;
     for (const one of memory) if (one instanceof SharedArrayBuffer) spare.push(one);
     spare.sort((a, b) => a.byteLength - b.byteLength);
   }
 
-  /** Memory of a hook for so many bytes: the smallest piece that has them, or a new one in place of the smallest. */
+  /** Memory of a hook for this many bytes: the smallest piece that fits, or a new one in place of the smallest. */
   private memoryOf(hook: number, bytes: number): SharedArrayBuffer {
     const spare = this.spare[hook]!;
     const at = spare.findIndex(({ byteLength }) => byteLength >= bytes);
@@ -146,7 +146,7 @@ export function activationsIn(memory: SharedArrayBuffer, length: number, dtype: 
   return dtype === 'float32' ? new Float32Array(memory, 0, length) : new Uint16Array(memory, 0, length);
 }
 
-/** What the thread is started with. */
+/** Start options of the thread. */
 export interface PassStart {
   /** The model's directory. */
   readonly model: string;
@@ -162,10 +162,10 @@ export type PassRequest =
       readonly contexts: readonly Context[];
       readonly leftOut: LeftOut;
       readonly limit: number;
-      /** For the rows of each hook. */
+      /** Memory for the rows of each hook. */
       readonly memory: readonly SharedArrayBuffer[];
     }
-  /** Ends the thread, after the pass under way. */
+  /** Ends the thread, after the current pass. */
   | 'close';
 
 interface PassReady {
@@ -174,10 +174,10 @@ interface PassReady {
   readonly contexts: number;
 }
 
-/** The activations are in the memory that was given. */
+/** The activations are in the memory given with the request. */
 interface PassRows extends Pick<PassResult, 'norms' | 'count'>, Omit<Rows, 'activation'> {
   readonly kind: 'rows';
-  /** How many of the contexts gave rows: the first ones. */
+  /** Number of contexts with rows: the first ones. */
   readonly used: number;
 }
 

@@ -10,7 +10,7 @@ const port = parentPort;
 const { model, hooks, context, config, over } = workerData as PassStart;
 const unwanted = new Int32Array(over);
 
-/** Tells refusals as what they are; anything else ends the thread, which is told by its error. */
+/** Sends refusals as such; any other error ends the thread, which reports it. */
 async function attempt(work: Promise<void>): Promise<void> {
   try {
     await work;

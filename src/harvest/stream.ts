@@ -19,13 +19,13 @@ import { type HarvestPlan, harvestMemory, leftOutOf, planHarvest } from './harve
 import { withMedian } from './norm-limit.js';
 import { openHarvestPass } from './pass-thread.js';
 
-/** `--out` that means standard output. */
+/** `--out` value for standard output. */
 export const STANDARD_OUTPUT = '-';
 const PLACE = 'standard output';
 
 /**
- * Streams a corpus through the model and writes the rows to `out` as an Arrow IPC stream, in the order in which the
- * store of the same flags would hold them. No file is written.
+ * Streams a corpus through the model and writes the rows to `out` as an Arrow IPC stream, in the order of a
+ * store with the same flags. No file is written.
  */
 export async function harvestToStream(
   config: HarvestConfig,
@@ -75,7 +75,7 @@ async function streamPlan(
   }
 }
 
-/** The plan with the median that its positions are left out by, where some are. */
+/** The plan with the median norm that decides which positions are left out, if any. */
 async function limited(plan: HarvestPlan, pass: ForwardPass, stop: StopRequest): Promise<HarvestPlan> {
   const [manifest] = plan.manifests;
   if (manifest!.max_activation_norm_multiple === undefined) return plan;
@@ -87,7 +87,7 @@ function checkFlags(config: HarvestConfig, out: Writable): void {
   const hooks = new Set(config.hook).size;
   if (hooks > 1) {
     throw new UsageRefusal(
-      `--out - takes the rows of one hook, and ${hooks} are given.`,
+      `--out - takes the rows of one hook, but ${hooks} are given.`,
       'Give one --hook.',
       'harvest/several-hooks',
     );
@@ -96,14 +96,14 @@ function checkFlags(config: HarvestConfig, out: Writable): void {
     const name = flag === 'takeOver' ? 'take-over' : flag;
     if (config[flag])
       throw new UsageRefusal(
-        `--${name} is for stores, and --out - writes none.`,
-        'Leave it out.',
+        `--${name} applies to stores, but --out - writes a stream.`,
+        'Omit it.',
         'harvest/flag-of-stores',
       );
   }
   if ((out as { isTTY?: boolean }).isTTY) {
     throw new UsageRefusal(
-      '--out - writes binary data, and standard output is a terminal.',
+      '--out - writes binary data, but standard output is a terminal.',
       'Pipe it: `sae-pipe harvest … --out - | sae-pipe train --activations - …`.',
       'harvest/terminal',
     );
@@ -132,7 +132,7 @@ async function* pieces(
     }
     if (read) for (const line of readInWords(corporaRead(read, config.corpus))) progress.say(line);
   } finally {
-    // A harvest rarely ends with its text, and whoever reads it holds files and threads.
+    // A harvest rarely ends with its text, whose reader has open files and threads.
     await contexts.return(undefined);
   }
 }

@@ -6,13 +6,13 @@ import type { HarvestConfig } from '../config/stages/harvest.js';
 import type { CorpusFile } from '../corpus/file-kind.js';
 import type { Text } from '../corpus/text.js';
 
-/** What makes tokens of text. */
+/** The settings that determine the tokens of a text. */
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'];
 
 /**
- * Identity of a text as tokens, known without reading it: SHA-256 over the program's version, its settings that decide
- * how files are read, the tokenizer, and every file's path, size and hash. Undefined where files can only be known by
- * reading them, or documents come in another order than that of the files.
+ * Identity of a text as tokens, known without reading it: SHA-256 over sae-pipe's version, the settings that decide
+ * how files are read, the tokenizer, and every file's path, size and hash. Undefined if files can only be identified by
+ * reading them, or documents are not in file order.
  *
  * @param model the model's directory
  */

@@ -1,25 +1,25 @@
 import { type Context, countActivations, type LeftOut } from '../corpus/contexts.js';
 
-/** Is a window of so many groups full? One without a row takes groups until it has some. */
+/** Is a window with this many groups full? One without a row takes groups until it has some. */
 export const isFull = (groups: number, rows: number, perWindow: number): boolean => groups >= perWindow && rows > 0;
 
-/** Rows that a forward pass over the group gives, known from its tokens alone. */
+/** Rows that a forward pass over the group would give, known from its tokens alone. */
 export function rowsOfGroup(group: readonly Context[], leftOut: LeftOut): number {
   return group.reduce((sum, context) => sum + countActivations(context, leftOut), 0);
 }
 
-/** Groups of contexts that make a window. */
+/** The groups of contexts of a window. */
 export interface WindowGroups {
   readonly held: (readonly Context[])[];
-  /** Their rows, as far as they are wanted. */
+  /** Their rows, limited to those wanted. */
   readonly rows: number;
 }
 
 /**
- * The groups of the next window of a text, without a forward pass: those that assembleWindows makes one of, fewer where
- * the text ends.
+ * The groups of the next window of a text, without a forward pass: those of which assembleWindows makes one, fewer at
+ * the end of the text.
  *
- * @param left rows that are still wanted
+ * @param left rows still wanted
  */
 export async function readWindow(
   groups: AsyncIterator<readonly Context[]>,
@@ -29,7 +29,7 @@ export async function readWindow(
 ): Promise<WindowGroups> {
   const held: (readonly Context[])[] = [];
   let rows = 0;
-  // Whether a window is whole is known when all of its contexts have been read.
+  // Whether a window is complete is known only when all of its contexts have been read.
   while (!isFull(held.length, rows, perWindow) && rows < left) {
     const { value, done } = await groups.next();
     if (done) break;
@@ -39,7 +39,7 @@ export async function readWindow(
   return { held, rows };
 }
 
-/** The contexts that a harvest makes a window of: those before `limit` rows are there, as forward-pass.ts takes them. */
+/** The contexts of a harvest's window: those up to `limit` rows, as in forward-pass.ts. */
 export function withRows(contexts: readonly Context[], limit: number, leftOut: LeftOut): Context[] {
   let rows = 0;
   const taken: Context[] = [];

@@ -22,8 +22,8 @@ import { compact, fixed, logDomain, logTicks, paddedDomain } from './numbers-and
 import { type Markup, markup } from './page.js';
 
 /**
- * Range of the axis of loss recovered (%): extended to 100 if that is no further than the points' spread, or all are
- * above 50.
+ * Range of the axis of loss recovered (%): extended to 100 if that extends it by at most the points' spread, or if all
+ * are above 50.
  */
 export function recoveredDomain(values: readonly number[]): [number, number] {
   const [least, most] = values.length === 0 ? [0, 100] : [Math.min(...values), Math.max(...values)];

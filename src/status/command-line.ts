@@ -3,9 +3,9 @@ import { shellWord } from '../config/shell-word.js';
 import type { WorkKind } from './work.js';
 
 /**
- * A recorded command as it is typed here.
+ * A recorded command as typed in the current directory.
  *
- * @param more words that follow it; paths among them are absolute
+ * @param more words to append; paths among them are absolute
  */
 export function commandLine(stage: WorkKind, { directory, words }: GivenCommand, more: readonly string[]): string {
   const command = ['sae-pipe', stage, ...words, ...more].map(shellWord).join(' ');

@@ -16,7 +16,7 @@ import { runWork } from './run-work.js';
 import { mayBeStore, storeWork } from './store-work.js';
 import { heldState, type WorkKind, type WorkStatus } from './work.js';
 
-/** A directory of a piece of work, and who has it. */
+/** The directory of a piece of work, and its owner. */
 export interface FoundWork {
   readonly kind: WorkKind;
   readonly directory: string;
@@ -24,10 +24,10 @@ export interface FoundWork {
   readonly holder: Holder | undefined;
 }
 
-/** Commands whose lock alone tells what a directory is: they have written nothing yet. */
+/** Commands whose lock alone identifies a directory: they may have written nothing yet. */
 const COMMANDS: readonly string[] = ['harvest', 'train', 'sweep', 'eval', 'features'] satisfies WorkKind[];
 
-/** What a directory with these names in it is; undefined if it is not a piece of work. */
+/** Identifies a directory by the names in it; undefined if it is not a piece of work. */
 export async function recognise(
   directory: string,
   names: ReadonlySet<string>,
@@ -44,7 +44,7 @@ async function kindByFiles(directory: string, names: ReadonlySet<string>): Promi
   if (mayBeStore(names)) return 'harvest';
   if (names.has(EVAL_FILE)) return 'eval';
   if (names.has(FEATURES_FILE) || [...names].some(isState)) return 'features';
-  // A store that has no rows yet.
+  // A store without rows.
   const manifest = names.has(MANIFEST_FILE) ? await fileTail(join(directory, MANIFEST_FILE), 2 ** 16) : undefined;
   return manifest?.text.includes(JSON.stringify(FORMAT)) ? 'harvest' : undefined;
 }
@@ -55,9 +55,9 @@ function kindByOwner(holder: Holder | undefined): WorkKind | undefined {
 }
 
 /**
- * How a piece of work stands; a sweep's is made of its parts.
+ * The status of a piece of work, except a sweep's, which is derived from its parts.
  *
- * @param now milliseconds since 1970, as files have them
+ * @param now milliseconds since 1970, like file times
  */
 export async function standing(found: FoundWork, now: number): Promise<WorkStatus> {
   const work = await standingByFiles(found, now);
@@ -68,14 +68,16 @@ export async function standing(found: FoundWork, now: number): Promise<WorkStatu
 
 /**
  * The command in the lock of a process that was killed: an evaluation writes nothing before its end, and others may not
- * have begun to write. --overwrite is left out where the command resumes: it would delete what was done.
+ * have started to write. --overwrite is omitted for commands that resume: it would delete their work; so is
+ * --take-over, since this owner is known to be dead.
  */
 function commandInLock({ kind, holder }: FoundWork): string | undefined {
   const { command, given } = holder?.owner ?? {};
-  if (!given?.words.every(isLasting) || command?.split(' ').at(-1) !== kind) return undefined;
-  if (kind === 'eval') return commandLine(kind, given, []);
-  const words = withoutSwitch(withoutSwitch(given.words, 'overwrite'), 'resume');
-  return commandLine(kind, { ...given, words }, ['--resume']);
+  const lasting = given?.words.every((word) => isLasting(word.replace(/^--[a-z0-9-]+=/, '')));
+  if (!lasting || command?.split(' ').at(-1) !== kind) return undefined;
+  const without = (...names: string[]) => names.reduce<readonly string[]>(withoutSwitch, given!.words);
+  if (kind === 'eval') return commandLine(kind, { ...given!, words: [...without('take-over')] }, []);
+  return commandLine(kind, { ...given!, words: [...without('take-over', 'overwrite', 'resume')] }, ['--resume']);
 }
 
 async function standingByFiles({ kind, directory, names, holder }: FoundWork, now: number): Promise<WorkStatus> {
@@ -90,7 +92,7 @@ async function standingByFiles({ kind, directory, names, holder }: FoundWork, no
   return { kind, directory, state, ...contextsDone(names), ...(resume !== undefined && { resume }) };
 }
 
-/** Contexts that are in the newest state of a folder of features. */
+/** Contexts in the newest state of a folder of features. */
 function contextsDone(names: ReadonlySet<string>): Pick<WorkStatus, 'done' | 'unit'> {
   const newest = [...names].filter(isState).sort().at(-1);
   return newest === undefined ? {} : { done: Number(/\d+/.exec(basename(newest))![0]), unit: 'context' };

@@ -5,9 +5,9 @@ import { hasEnded, hasFailed, type ListedJob } from '../machine/slurm-jobs.js';
 
 /** A job, or a task of an array, that `submit` wrote a script for. */
 export interface Job {
-  /** As Slurm writes it: 12, or 12_3 of an array. */
+  /** As written by Slurm: 12, or 12_3 for a task of an array. */
   readonly id: string;
-  /** Slurm's word; COMPLETED or FAILED by the exit code in its log where Slurm does not know it; else UNKNOWN. */
+  /** Slurm's state; if Slurm does not know the job, COMPLETED or FAILED by the exit code in its log, or UNKNOWN. */
   readonly state: string;
   readonly failed: boolean;
   readonly exit?: string;
@@ -15,20 +15,20 @@ export interface Job {
   readonly log?: string;
 }
 
-/** A script next to an output, and what its jobs have said. */
+/** A script next to an output, and the logs of its jobs. */
 export interface JobScript {
   readonly path: string;
   /** Logs by the number of their job or task. */
   readonly logs: ReadonlyMap<string, string>;
 }
 
-/** OUT.slurm.sh, or OUT.STAGE.slurm.sh of a chain. */
+/** OUT.slurm.sh, or OUT.STAGE.slurm.sh in a chain. */
 const SCRIPT = /^(.+)\.slurm\.sh$/;
 const STAGES = /\.(harvest|train|eval|report)$/;
-/** Stands in the name of an array's script where the number of the task does in --out. */
+/** In the name of an array's script, takes the place of the task's number in --out. */
 const ARRAY = 'array';
 
-/** Bytes of the end of a log that hold its last line. */
+/** Bytes at the end of a log that contain its last line. */
 const TAIL = 512;
 
 /** The scripts among the names of a directory, each with its logs. */
@@ -45,10 +45,10 @@ export function scriptsIn(directory: string, names: readonly string[]): JobScrip
     });
 }
 
-/** Is it the script of a whole command, not of a stage of a chain? */
+/** Is it the script of a complete command, not of a stage of a chain? */
 export const isWhole = ({ path }: Pick<JobScript, 'path'>) => !STAGES.test(SCRIPT.exec(basename(path))![1]!);
 
-/** Does a job write to a directory, or to one that holds it? A task of a divided harvest writes to its part alone. */
+/** Does a job write to a directory, or to one above it? A task of a divided harvest writes only to its part. */
 export function writesTo({ script, id }: Pick<Job, 'script' | 'id'>, directory: string): boolean {
   const stem = SCRIPT.exec(basename(script))?.[1];
   if (stem === undefined) return false;
@@ -66,8 +66,8 @@ export function writesTo({ script, id }: Pick<Job, 'script' | 'id'>, directory: 
 }
 
 /**
- * Where the output of a script, or of one of its tasks, ends in a directory that is in it; undefined of any other
- * directory. The number of the task stands in the place of ARRAY, which a name may also have by itself.
+ * Length of the path of a script's or task's output as a prefix of a directory in it; undefined for any other
+ * directory. The task's number takes the place of ARRAY, which may also occur in a name by itself.
  */
 function endOfOut(out: string, task: string | undefined, directory: string): number | undefined {
   let ends = [0];
@@ -81,7 +81,9 @@ function endOfOut(out: string, task: string | undefined, directory: string): num
 /** Max bytes of a script. */
 const LARGEST_SCRIPT = 2 ** 16;
 
-/** Does a script begin anew each time that it is submitted, instead of continuing? It was made of a command with --overwrite. */
+/**
+ * Does a script start over whenever it is submitted, instead of resuming? It was made from a command with --overwrite.
+ */
 export async function beginsAnew({ path }: Pick<JobScript, 'path'>): Promise<boolean> {
   return (await fileTail(path, LARGEST_SCRIPT))?.text.includes('command+=(--overwrite)') ?? false;
 }
@@ -112,7 +114,7 @@ async function jobOf(id: string, { path, logs }: JobScript, known: ListedJob | u
   return { ...told, state: code === 0 ? 'COMPLETED' : 'FAILED', failed: code !== 0, exit: `${code}:0` };
 }
 
-/** The line with which a script of `submit` ends. */
+/** The exit code in the last line of the log of a script of `submit`. */
 async function exitCodeIn(log: string): Promise<number | undefined> {
   const [, code] =
     /^sae-pipe: exit code (\d+)\n$/m.exec((await fileTail(log, TAIL))?.text.split(/(?<=\n)/).at(-1) ?? '') ?? [];

@@ -2,20 +2,22 @@ import { type LockSeen, lookAtLock } from '../disk/lock.js';
 import { jobOfOwner, type Owner, ownerState } from '../disk/lock-owner.js';
 import type { JobStanding } from '../machine/slurm-jobs.js';
 
-/** Is the process that a lock names there? `unknown` where that cannot be told from here. */
+/** Is the process named in a lock running? `unknown` if that cannot be determined from here. */
 export type OwnerState = 'running' | 'gone' | 'unknown';
 
-/** Who has a directory. */
+/** The owner of a directory. */
 export interface Holder extends LockSeen {
   readonly state: OwnerState;
 }
 
-/** What Slurm said of a job is good for so long (milliseconds). */
+/** How long Slurm's answer about a job stays valid (milliseconds). */
 const FRESH = 60_000;
-/** A Slurm that took longer than this to answer is left alone for as long as an answer is good (milliseconds). */
+/**
+ * If Slurm took longer than this to answer, it is not queried again for as long as an answer is valid (milliseconds).
+ */
 const SLOW = 5000;
 
-/** Looks at locks, and asks Slurm of the jobs in them: of each once in a while, and not while it answers slowly. */
+/** Reads locks, and queries Slurm about the jobs in them: rarely for each, and not while it answers slowly. */
 export class Owners {
   private readonly asked = new Map<string, { at: number; standing: JobStanding }>();
   private quietUntil = 0;
@@ -23,7 +25,7 @@ export class Owners {
   /** @param now a clock in milliseconds that is never set back */
   constructor(private readonly now: () => number = () => performance.now()) {}
 
-  /** @returns undefined where nobody has the directory, and nobody has left it without giving it up */
+  /** @returns undefined if the directory has no lock, not even a dead process's */
   async of(directory: string): Promise<Holder | undefined> {
     const seen = await lookAtLock(directory);
     if (seen === undefined) return undefined;

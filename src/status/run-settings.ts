@@ -7,14 +7,14 @@ import { architectureFlags } from '../sae/registry.js';
 import { CFG_FILE } from '../sae/saelens.js';
 import { runMetadata, type TrainingRecord } from '../sae/training-record.js';
 
-/** The flags of single architectures that a record holds, by their keys in it; undefined without any. */
+/** The architecture-specific flags in a record, by key; undefined without any. */
 function ownOf(record: TrainingRecord | undefined): RunSettings['own'] {
   const keys = Object.keys(architectureFlags).map(recordName);
   const said = keys.flatMap((key) => (record?.[key] === undefined ? [] : [[key, record[key]]]));
   return said.length > 0 ? Object.fromEntries(said) : undefined;
 }
 
-/** What is known of a run; each of it may be missing. */
+/** What is known about a run; anything may be missing. */
 export interface RunSettings {
   /** Its SAE is saved. */
   readonly finished: boolean;
@@ -30,7 +30,9 @@ export interface RunSettings {
   readonly train?: readonly string[];
 }
 
-/** Follows what a run says of itself: run.json until it is finished, and while it is trained further; else cfg.json. */
+/**
+ * Follows the settings of a run: run.json until it is finished, and while it is trained further; otherwise cfg.json.
+ */
 export class SettingsFile {
   settings: RunSettings = { finished: false };
   private seen = '';
@@ -45,7 +47,7 @@ export class SettingsFile {
     this.seen = seen;
     const [first, second] = await Promise.all(found.map(({ name }) => this.read(name)));
     const finished = found[0]?.name === CFG_FILE;
-    // A run.json next to cfg.json that asks for more steps: the SAE is being trained further.
+    // A run.json next to cfg.json with more steps: the SAE is being trained further.
     const further = second?.steps !== undefined && first?.steps !== undefined && second.steps > first.steps;
     this.settings = further ? { finished: false, ...second } : { finished, ...first };
     return true;
@@ -70,7 +72,7 @@ export class SettingsFile {
       hook: hook ?? undefined,
       architecture: sae_pipe?.arch,
       dSae: sae_pipe?.d_sae,
-      // Where λ is adjusted, it is no longer what it began with.
+      // If λ is adjusted, its initial value no longer applies.
       l1: sae_pipe?.l0 === undefined ? (sae_pipe?.l1 ?? undefined) : undefined,
       steps: sae_pipe?.steps,
       own: ownOf(sae_pipe),

@@ -2,22 +2,22 @@ import { secondsLeft } from '../progress/progress.js';
 import type { MetricsRecord } from '../sae/training-curve.js';
 import type { OwnerState } from './owners.js';
 
-/** A run is stalled when it has been silent for this many times the interval of its lines, */
+/** A run is stalled if it has been silent for this many times the interval of its lines, */
 const TIMES = 5;
-/** and for at least this many seconds: file systems of clusters show changes late. */
+/** and for at least this many seconds: file systems of clusters may show changes late. */
 const LEAST_SILENCE = 60;
-/** Before its first line nobody knows how long lines take (seconds). */
+/** Patience before the first line, when the interval is unknown (seconds). */
 const FIRST_LINE = 600;
 
-/** How a run stands. */
+/** The progress of a run. */
 export interface RunStanding {
-  /** `stalled`: somebody has it, and it is silent; `stopped`: nobody has it, and it is not finished. */
+  /** `stalled`: it has an owner, but is silent; `stopped`: it has no owner, and is not finished. */
   readonly state: 'running' | 'stalled' | 'stopped' | 'finished';
   /** Steps done. */
   readonly step: number;
-  /** Steps of the whole run, where it is known. */
+  /** Steps of the whole run, if known. */
   readonly steps: number | undefined;
-  /** Activations a second over the last lines; undefined without lines. */
+  /** Activations per second over the last lines; undefined without lines. */
   readonly rate: number | undefined;
   /** Seconds; undefined if unknown. */
   readonly left: number | undefined;
@@ -27,7 +27,7 @@ export interface RunStanding {
 
 /**
  * @param recent the last lines of the curve, in order
- * @param settings `owner` is gone where nobody has the run's directory
+ * @param settings `owner` is gone if nobody owns the run's directory
  * @param written when metrics.jsonl was last written, in milliseconds, as `now`
  */
 export function standingOf(
@@ -52,7 +52,7 @@ export function standingOf(
   return { state, step, steps, rate, left, silence };
 }
 
-/** What lies between the lines; of a single one, what lies before it. Lines without a speed are left out. */
+/** The stretches between lines; for a single line, the one before it. Lines without a speed are skipped. */
 function stretchesOf(recent: readonly MetricsRecord[]): { tokens: number; seconds: number }[] {
   const from = recent.length === 1 ? [0] : recent.map(({ tokens }) => tokens);
   const lines = recent.length === 1 ? recent : recent.slice(1);

@@ -2,18 +2,18 @@ import type { Dirent } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Max directories that are looked into: someone may mean a whole home directory. */
+/** Max directories to search: someone may give a whole home directory. */
 export const MOST_DIRECTORIES = 5000;
 
-/** What a search does after a directory. */
+/** How a search proceeds after a directory. */
 export type Next = 'below' | 'skip' | 'stop';
 
 /**
- * Looks into a directory and those below it, nearer ones first. Symbolic links, hidden directories and those that may
- * not be read are passed over.
+ * Visits a directory and those below it, nearer ones first. Symbolic links, hidden and unreadable directories are
+ * skipped.
  *
- * @param visit says whether to look below the directory too, or to end the search
- * @returns false if there was more than was examined
+ * @param visit returns whether to search below the directory too, or to end the search
+ * @returns false if not everything was searched
  */
 export async function search(
   root: string,

@@ -10,19 +10,19 @@ import { search } from './search.js';
 import { sweepWork } from './sweep-work.js';
 import type { WorkStatus } from './work.js';
 
-/** What is below directories. */
+/** The work and jobs in and below directories. */
 export interface Status {
   /** In the order of their paths. */
   readonly work: readonly WorkStatus[];
   readonly jobs: readonly Job[];
-  /** False where not every directory was looked into. */
+  /** False if not every directory was searched. */
   readonly complete: boolean;
 }
 
 /**
- * How the harvests, trainings, sweeps, evaluations and folders of features in and below directories stand, and the jobs
- * of Slurm that `submit` made for them: from files alone, and from squeue and sacct where they are there. Nothing is
- * changed, and no weights and no rows are read.
+ * The status of the harvests, trainings, sweeps, evaluations and folders of features in and below directories, and of
+ * the Slurm jobs that `submit` made for them: from files alone, plus squeue and sacct if available. Changes nothing,
+ * and reads neither weights nor rows.
  *
  * @param now milliseconds since 1970
  * @throws Refusal if one is not a directory
@@ -52,7 +52,7 @@ export async function statusOf(directories: readonly string[], now = Date.now())
   const ids = [...scripts.values()].flatMap(({ logs }) => [...logs.keys()].map((id) => id.split('_')[0]!));
   const listed = scripts.size === 0 ? [] : await listJobs([...new Set(ids)]);
   const known = (await Promise.all([...scripts.values()].map((script) => jobsOf(script, listed)))).flat();
-  // Of a script above, other tasks are about what was not requested.
+  // Other tasks of a script above concern directories that were not requested.
   const jobs = known.filter((job) => inside.has(job.script) || roots.some((root) => writesTo(job, root)));
   const states = await standings([...found.values()], now);
   const work = await Promise.all(states.map((one) => withJobs(one, jobs, [...scripts.values()])));
@@ -64,16 +64,16 @@ async function requireDirectory(path: string): Promise<void> {
   const found = await stat(path).catch(() => undefined);
   if (found?.isDirectory()) return;
   throw new Refusal(
-    found ? `${path} is not a directory.` : `There is no directory ${path}.`,
-    'Give the --out of a command, or a directory that holds several.',
+    found ? `${path} is not a directory.` : `The directory ${path} does not exist.`,
+    'Give the --out of a command, or a directory that contains several.',
     'status/no-directory',
   );
 }
 
-/** How far below an --out what is written there lies: OUT/saes/HOOK/NAME, OUT/HOOK/PART. */
+/** Max depth of outputs below an --out: OUT/saes/HOOK/NAME, OUT/HOOK/PART. */
 const DEEPEST = 4;
 
-/** Takes the scripts whose jobs write to a directory: they lie next to their --out, which may be above it. */
+/** Adds the scripts whose jobs write to a directory: they are next to their --out, which may be above it. */
 async function takeScriptsAbove(root: string, scripts: Map<string, JobScript>): Promise<void> {
   let above = root;
   for (let level = 0; level < DEEPEST && dirname(above) !== above; level++) {
@@ -89,7 +89,7 @@ async function takeScriptsAbove(root: string, scripts: Map<string, JobScript>): 
   }
 }
 
-/** Sweeps come last: how they stand is made of their parts. */
+/** Sweeps come last: their status is derived from their parts. */
 async function standings(found: readonly FoundWork[], now: number): Promise<WorkStatus[]> {
   const sweeps = found.filter(({ kind }) => kind === 'sweep');
   const sweepOf = (directory: string) => sweeps.find((sweep) => directory.startsWith(`${sweep.directory}/`))?.directory;
@@ -111,14 +111,14 @@ function ownerOf({ holder }: FoundWork): Pick<WorkStatus, 'owner' | 'checked'> {
   return { owner: holder.owner, checked: holder.state !== 'unknown' };
 }
 
-/** Work that nobody does now: does a job that is to do it wait, or has the last one failed? */
+/** For stopped work: is a job for it waiting, or has the last one failed? */
 async function withJobs(work: WorkStatus, jobs: readonly Job[], scripts: readonly JobScript[]): Promise<WorkStatus> {
   if (work.state !== 'stopped') return work;
   const own = jobs.filter((job) => writesTo(job, work.directory));
   const alive = own.some(({ state }) => state !== 'UNKNOWN' && !hasEnded(state));
   if (alive) return { ...work, state: 'waiting' };
   const script = scripts.find((one) => isWhole(one) && own.some((job) => job.script === one.path));
-  // A script that overwrites would do so in the first start of its next job, too.
+  // A script with --overwrite would overwrite in the first start of its next job, too.
   const submittable = script !== undefined && !(await beginsAnew(script));
   const resume = submittable ? `sbatch ${shellWord(script.path)}` : work.resume;
   const failed = own.find((job) => job.failed);
@@ -132,13 +132,13 @@ async function withJobs(work: WorkStatus, jobs: readonly Job[], scripts: readonl
 const failureOf = ({ id, state, exit, log }: Job) =>
   `job ${id} is ${state}${exit === undefined ? '' : ` (exit ${exit})`}${log === undefined ? '' : `; see ${log}`}`;
 
-/** Was what a failed job should have done, done afterwards? */
+/** Has the work of a failed job been finished since? */
 function superseded(job: Job, work: readonly WorkStatus[]): boolean {
   const own = work.filter(({ directory }) => writesTo(job, directory));
   return own.length > 0 && own.every(({ state }) => state === 'finished');
 }
 
-/** @throws Refusal naming what failed, where anything did */
+/** @throws Refusal naming what failed, if anything did */
 export function requireNothingFailed({ work, jobs }: Status): void {
   const failed = [
     ...work.filter(({ state }) => state === 'failed').map(({ directory }) => directory),
@@ -147,7 +147,7 @@ export function requireNothingFailed({ work, jobs }: Status): void {
   if (failed.length === 0) return;
   throw new Refusal(
     `${failed.length === 1 ? 'One piece of work' : `${failed.length} pieces of work`} failed: ${failed.slice(0, 10).join(', ')}${failed.length > 10 ? ', …' : ''}.`,
-    'See what its log or the line above says, and continue it.',
+    'See its log, or the line above, and resume it.',
     'status/failed',
   );
 }

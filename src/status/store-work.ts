@@ -9,10 +9,10 @@ import { commandLine } from './command-line.js';
 import type { Holder } from './owners.js';
 import { heldState, type WorkStatus } from './work.js';
 
-/** Windows over which speed is averaged. */
+/** Number of windows over which speed is averaged. */
 const RECENT = 10;
 
-/** A store that is being harvested, or was, from its manifest and the times of its files. */
+/** The status of a store, from its manifest and the times of its files. */
 export async function storeWork(directory: string, holder: Holder | undefined): Promise<WorkStatus> {
   const work = { kind: 'harvest', directory } as const;
   let manifest: Manifest;
@@ -20,12 +20,12 @@ export async function storeWork(directory: string, holder: Holder | undefined): 
     manifest = await readManifest(directory);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    // Before the first window there is no manifest.
+    // There is no manifest before the first window.
     if (holder !== undefined && error.code === 'activations/not-a-store') return { ...work, state: heldState(holder) };
     return { ...work, state: 'failed', reason: error.message };
   }
   const done = manifest.rows + (manifest.partial?.rows ?? 0);
-  // Of a part of a harvest, its own.
+  // For a part of a harvest, its own rows.
   const total = manifest.complete ? manifest.rows : rowsExpected(manifest);
   const told = { ...work, done, total, unit: 'row' } as const;
   if (manifest.complete) return { ...told, done: manifest.rows, state: 'finished' };
@@ -41,17 +41,17 @@ export async function storeWork(directory: string, holder: Holder | undefined): 
   };
 }
 
-/** Where its --out is, is told by where the store is now: OUT/HOOK, or OUT/HOOK/PART. */
+/** Its --out follows from the present location of the store: OUT/HOOK, or OUT/HOOK/PART. */
 function resumeOf(directory: string, { part }: Manifest, command: GivenCommand): string {
   const ofHook = part ? dirname(directory) : directory;
   return commandLine('harvest', command, ['--out', dirname(ofHook), '--resume']);
 }
 
 /**
- * Rows a second, by the times at which windows were finished: all are by the clock of one file system. What an earlier
- * command wrote does not count.
+ * Rows per second, from the times at which windows were finished, all by the clock of one file system. Windows of an
+ * earlier command do not count.
  *
- * @param since when this one took the store, in milliseconds
+ * @param since when the present command locked the store, in milliseconds
  */
 async function rateOf(directory: string, { contexts }: Manifest, since: number): Promise<number | undefined> {
   const finished: { at: number; rows: number }[] = [];
@@ -62,13 +62,13 @@ async function rateOf(directory: string, { contexts }: Manifest, since: number):
   const [first, ...later] = finished;
   const last = finished.at(-1);
   if (first === undefined || last === undefined) return undefined;
-  // Of a single window, the opening of the model counts in.
+  // For a single window, opening the model is included.
   const [from, counted] = later.length > 0 ? [first.at, later] : [since, finished];
   const seconds = (last.at - from) / 1000;
   return seconds > 0 ? counted.reduce((sum, { rows }) => sum + rows, 0) / seconds : undefined;
 }
 
-/** Is a directory with such a file, and these names next to it, a store? Other programs have manifests, too. */
+/** Do the names in a directory look like a store's? Other programs have a manifest.json, too. */
 export function mayBeStore(names: ReadonlySet<string>): boolean {
   return names.has(MANIFEST_FILE) && [...names].some((name) => /^(shard|contexts|partial)-[\w-]*\.arrow$/.test(name));
 }

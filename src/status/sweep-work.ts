@@ -8,9 +8,9 @@ import type { Holder } from './owners.js';
 import { heldState, type WorkStatus } from './work.js';
 
 /**
- * A sweep, from its plan and how its parts stand.
+ * The status of a sweep, from its plan and the status of its parts.
  *
- * @param parts what was found below its directory
+ * @param parts found below its directory
  */
 export async function sweepWork(
   directory: string,
@@ -23,7 +23,7 @@ export async function sweepWork(
     plan = await readPlan(directory);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    // Before the first run there is no plan.
+    // There is no plan before the first run.
     if (holder !== undefined && error.code === 'disk/no-json') return { ...work, state: heldState(holder) };
     return { ...work, state: 'failed', reason: error.message };
   }

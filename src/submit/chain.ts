@@ -13,35 +13,35 @@ export const CHAIN_STAGES = ['harvest', 'train', 'eval', 'report'] as const;
 /** Stages whose work the tasks of an array can share. */
 export const DIVIDED_STAGES = ['harvest', 'train'] as const;
 
-/** Number of tasks that share a stage; one job does all of it where it is absent. */
+/** Number of tasks that share a stage; if absent, one job does all of it. */
 export type TasksOfStages = { readonly [stage in (typeof DIVIDED_STAGES)[number]]?: number };
 
-/** A sweep as it was requested. */
-interface AskedSweep {
+/** A sweep to submit. */
+interface SubmittedSweep {
   readonly config: SweepConfig;
   /** Its configuration file. */
   readonly file: string | undefined;
-  /** The flags of its command, --config among them. */
+  /** The flags of its command, including --config. */
   readonly words: readonly string[];
 }
 
 /** The sweep that a configuration file describes. */
-export function sweepOf(file: string): AskedSweep {
+export function sweepOf(file: string): SubmittedSweep {
   return { config: loadConfig('sweep', {}, file), file, words: ['--config', resolve(file)] };
 }
 
 /**
- * A sweep as jobs that follow one another, so that each asks for its own stage's time and none holds a node while
- * another works. Each is the sweep's own command, which keeps what is there and stops after its stage; the last one ends
- * in the bytes of a sweep in one go.
+ * A sweep as consecutive jobs, so that each requests only its stage's time and none holds a node while
+ * another runs. Each is the sweep's own command, which keeps existing results and stops after its stage; the final
+ * result has the bytes of a sweep run in one go.
  *
  * @throws UsageRefusal if the sections of its file do not fit
  */
-export function chainOf({ config, file, words }: AskedSweep, tasksOf: TasksOfStages = {}): Work[] {
+export function chainOf({ config, file, words }: SubmittedSweep, tasksOf: TasksOfStages = {}): Work[] {
   const { out, activations, until } = config;
   const has = (stage: 'eval' | 'report') => file !== undefined && Object.keys(section(file, stage)).length > 0;
-  // What is wrong in a section of a later job is told here, not hours later on a node.
-  // The sweep itself says which hooks: any stands for them here.
+  // Mistakes in a section of a later job are refused here, not hours later on a node.
+  // The sweep itself determines the hooks; any hook will do for this check.
   if (activations === undefined) loadConfig('harvest', { hook: ['blocks.0.hook_resid_post'], out }, file);
   if (has('eval')) {
     evaluationConfig(config, file!, [out]);
@@ -55,8 +55,8 @@ export function chainOf({ config, file, words }: AskedSweep, tasksOf: TasksOfSta
   const stages = all.filter((stage) => CHAIN_STAGES.indexOf(stage) <= end);
   if (stages.length === 0) {
     throw new UsageRefusal(
-      `--until ${until} leaves nothing to submit: the activations are there.`,
-      'Leave --until out.',
+      `--until ${until} leaves nothing to submit: --activations is given, so nothing is harvested.`,
+      'Omit --until.',
       'submit/no-stage',
     );
   }

@@ -10,12 +10,12 @@ const FLAGS: Readonly<Record<string, string>> = {
   mem: 'mem',
   array: 'array',
 };
-/** Options that the script relies on. */
+/** Options that the script sets or relies on. */
 const OWN = ['signal', 'requeue', 'no-requeue', 'output', 'error', 'open-mode', 'chdir', 'dependency', 'parsable'];
-/** Options that would run the command several times over, or not at all. */
+/** Options that would run the command several times, or not at all. */
 const UNFIT = ['ntasks', 'ntasks-per-node', 'wrap', 'test-only', 'wait'];
 
-/** Seconds of a time as Slurm writes it (sbatch(1), --time). */
+/** Seconds of a time in Slurm's format (sbatch(1), --time). */
 export function secondsOf(time: string): number {
   const [days, clock] = time.includes('-') ? time.split('-') : [undefined, time];
   const [a = 0, b = 0, c = 0] = clock!.split(':').map(Number);
@@ -31,11 +31,11 @@ export function secondsOf(time: string): number {
  */
 export function resourceOptions(config: SubmitConfig, tasks?: number): string[] {
   const { time, notice } = config;
-  // Slurm may send the notice a minute early; a job that only ever hears it would be queued again for ever.
+  // Slurm may send the notice a minute early; a job that is noticed at once would be requeued forever.
   if (time !== undefined && secondsOf(time) !== 0 && secondsOf(time) < notice + 60) {
     throw new UsageRefusal(
-      `--time ${time} leaves no time to work: the job is told ${notice} s before its end, and up to a minute earlier.`,
-      'Give more --time, or a shorter --notice.',
+      `--time ${time} leaves no time to work: the job gets its notice ${notice} s before its end, or up to a minute earlier.`,
+      'Use a longer --time, or a shorter --notice.',
       'submit/time-too-short',
     );
   }
@@ -52,7 +52,7 @@ function otherOption(text: string): string {
   if (key === undefined || /["\\\p{Cc}]/u.test(value ?? '')) {
     throw new UsageRefusal(
       `--sbatch ${JSON.stringify(text)} is not an option of sbatch.`,
-      'Write KEY=VALUE with the long name of the option, without dashes, quotes and line breaks: account=physics.',
+      'Write KEY=VALUE with the long name of the option, without dashes, quotes or line breaks: account=physics.',
       'submit/not-an-option',
     );
   }
@@ -61,7 +61,7 @@ function otherOption(text: string): string {
     const why = UNFIT.includes(key) ? 'would not run the command once per job' : 'is set by submit itself';
     throw new UsageRefusal(
       `--sbatch ${key} ${why}.`,
-      flag === undefined ? 'Leave it out.' : `Use --${flag}.`,
+      flag === undefined ? 'Omit it.' : `Use --${flag}.`,
       'submit/own-option',
     );
   }

@@ -10,12 +10,12 @@ import { pathOfOption, TASK, TASKS, wordOfTask } from './shell-words.js';
 /** One command to run as a job. */
 export interface Work {
   readonly stage: StageName;
-  /** What follows the stage's name; {i} and {n} stand for the task of an array. */
+  /** Words after the stage's name; {i} and {n} are replaced by the array task's number and the number of tasks. */
   readonly words: readonly string[];
-  /** Of the command. */
+  /** The command's --out. */
   readonly out: string;
   readonly overwrite?: boolean;
-  /** Tells the files of several jobs of one --out apart. */
+  /** Distinguishes the files of several jobs with one --out. */
   readonly name?: string;
   /** Tasks of an array; undefined: one job. */
   readonly tasks?: number;
@@ -24,22 +24,22 @@ export interface Work {
 /** A script of sbatch. */
 export interface Script {
   readonly path: string;
-  /** Where the job writes what it says, with %j (or %A and %a of an array) for its number. */
+  /** The log of the job, with %j (or %A and %a for an array) for its number. */
   readonly log: string;
   readonly text: string;
 }
 
-/** Stages that continue by --resume; the others continue, or begin again, by the same command. */
+/** Stages that resume with --resume; the others resume, or start over, with the same command. */
 const RESUMABLE: readonly StageName[] = ['harvest', 'train', 'features'];
 
-/** Does a command that is stopped keep what it did? An evaluation and a page are written at their end. */
+/** Does a stopped command keep its work? An evaluation and a page are written only at their end. */
 const keepsWork = ({ stage, name }: Work) =>
   RESUMABLE.includes(stage) || (stage === 'sweep' && name !== 'eval' && name !== 'report');
 
 /**
- * The script that runs a command as a job, and continues it each time that the job is started again.
+ * The script that runs a command as a job, and resumes it whenever the job is restarted.
  *
- * @param directory from which paths of the command are seen, absolute
+ * @param directory absolute; paths in the command are relative to it
  */
 export function scriptOf(work: Work, config: SubmitConfig, directory: string): Script {
   const { stage, words, out, name, tasks } = work;
@@ -76,7 +76,7 @@ export function scriptOf(work: Work, config: SubmitConfig, directory: string): S
 const logOption = (stem: string, tasks: number | undefined) =>
   pathOfOption(stem).replace(/"$/, tasks === undefined ? '-%j.log"' : '-%A_%a.log"');
 
-/** A job that is started again continues; one that was told to overwrite does so the first time only. */
+/** A restarted job resumes; one with --overwrite overwrites only in its first start. */
 function resumption({ stage, overwrite }: Work): string[] {
   if (!RESUMABLE.includes(stage)) return [];
   if (!overwrite) return ['command+=(--resume)'];
@@ -87,47 +87,47 @@ function resumption({ stage, overwrite }: Work): string[] {
 }
 
 /**
- * Runs the command next to a shell that hears the notice of Slurm and hands it on. `wait` ends early when a signal
- * comes, so it is repeated until it ended because the command did.
+ * Runs the command in the background of a shell that receives Slurm's notice and passes it on. `wait` returns early on
+ * a signal, so it is repeated until the command has ended.
  */
 function runner(work: Work, { notice, requeue, maxRequeues }: SubmitConfig): string[] {
-  // The number of an array's job alone would name all of its tasks.
+  // The job number of an array alone would mean all of its tasks.
   // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's.
   const self = work.tasks === undefined ? '"$SLURM_JOB_ID"' : '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"';
   const noticed = 'if [[ -n $noticed && $code -eq $((128 + $(kill -l USR1))) ]]; then';
   const again = keepsWork(work)
     ? [
-        '# The command ended by the notice (128 + SIGUSR1), with its work kept: to be continued in another start.',
+        '# The command ended because of the notice (128 + SIGUSR1) and has saved its work: resume it in another start.',
         noticed,
         `  if ((\${SLURM_RESTART_COUNT:-0} < ${maxRequeues})); then exec scontrol requeue ${self}; fi`,
-        `  echo "Not queued again: it was ${maxRequeues} times (--max-requeues)." >&2`,
+        `  echo "Not requeued: this job was already requeued ${maxRequeues} times (--max-requeues)." >&2`,
         'fi',
       ]
     : [
         noticed,
-        `  echo "Not queued again: ${work.name ?? work.stage} keeps nothing when it is stopped. Give it more --time." >&2`,
+        `  echo "Not requeued: ${work.name ?? work.stage} saves nothing when it is stopped. Give it more --time." >&2`,
         'fi',
       ];
   return [
     '',
-    `# ${notice} s before its limit on time, Slurm sends USR1 to this shell: the command stops where nothing is lost.`,
-    'noticed= heard= child=',
-    'hand_on() { heard=1; if [[ -n $child ]]; then kill -s "$1" "$child" 2>/dev/null; fi; }',
-    "trap 'noticed=1; hand_on USR1' USR1",
-    '# Cancelled, or preempted: Slurm itself knows whether it queues the job again.',
-    "trap 'noticed=; hand_on TERM' TERM",
+    `# ${notice} s before the time limit, Slurm sends USR1 to this shell: the command saves its work and stops.`,
+    'noticed= signalled= child=',
+    'pass_on() { signalled=1; if [[ -n $child ]]; then kill -s "$1" "$child" 2>/dev/null; fi; }',
+    "trap 'noticed=1; pass_on USR1' USR1",
+    '# Cancelled or preempted: Slurm itself decides whether to requeue the job.',
+    "trap 'noticed=; pass_on TERM' TERM",
     // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's.
     '"${command[@]}" &',
     'child=$!',
     'if [[ -n $noticed ]]; then kill -s USR1 "$child"; fi',
-    'heard=1',
-    'while [[ -n $heard ]]; do',
-    '  heard=',
+    'signalled=1',
+    'while [[ -n $signalled ]]; do',
+    '  signalled=',
     '  wait "$child"',
     '  code=$?',
     'done',
     ...(requeue ? again : []),
-    '# How it ended is told from this line where Slurm has forgotten the job.',
+    '# sae-pipe status reads the result from this line once Slurm has forgotten the job.',
     'echo "sae-pipe: exit code $code"',
     'exit "$code"',
   ];

@@ -1,11 +1,11 @@
 import { shellWord } from '../config/shell-word.js';
 import { UsageRefusal } from '../errors/refusal.js';
 
-/** What stands for the number of a task in the words of an array's command, and for the number of tasks. */
+/** Placeholders for the number of a task and for the number of tasks in the words of an array's command. */
 export const TASK = '{i}';
 export const TASKS = '{n}';
 
-/** A word of an array's command: the number of the task stands where {i} does. */
+/** A word of an array's command for the shell, with the task's number in place of {i}. */
 export function wordOfTask(word: string, tasks: number): string {
   if (word === '') return shellWord(word);
   return word
@@ -22,19 +22,19 @@ export const wordsOfTask = (words: readonly string[], task: number, tasks: numbe
 /**
  * A path in a line `#SBATCH --option="path"`.
  *
- * @throws UsageRefusal for characters that such a line cannot hold
+ * @throws UsageRefusal for characters that such a line cannot contain
  */
 export function pathOfOption(path: string): string {
   if (/["\\\p{Cc}]/u.test(path)) {
     throw new UsageRefusal(
-      `${path} has a quote, a backslash or a control character in it, which a script of sbatch cannot name.`,
-      'Use a path without.',
+      `${path} contains a quote, a backslash or a control character, which a line of an sbatch script cannot.`,
+      'Use a path without such characters.',
       'submit/odd-path',
     );
   }
   return `"${path.replaceAll('%', '%%')}"`;
 }
 
-/** The words without a flag and its value, however they are written: --name value, --name=value. */
+/** The words without a flag and its value, in either form: --name value, --name=value. */
 export const withoutFlag = (words: readonly string[], name: string): string[] =>
   words.filter((word, i) => word !== `--${name}` && words[i - 1] !== `--${name}` && !word.startsWith(`--${name}=`));

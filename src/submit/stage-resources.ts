@@ -4,15 +4,15 @@ import { listed } from '../config/suggest.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { CHAIN_STAGES, DIVIDED_STAGES, type TasksOfStages } from './chain.js';
 
-/** What a stage of a chain may ask for by itself. */
+/** Resources that can be set per stage of a chain. */
 const RESOURCES = ['partition', 'gres', 'time', 'cpus', 'mem', 'sbatch'] as const;
 /** The same for a stage that tasks can share. */
 const OF_DIVIDED = [...RESOURCES, 'array'] as const;
 
 /**
- * The configuration of the job of one stage: what `stages` says of the stage counts before what is said of all jobs.
+ * The configuration of the job of one stage: its settings in `stages` take precedence over those for all jobs.
  *
- * @param name of the stage; undefined for a job that is not of a chain
+ * @param name of the stage; undefined for a job outside of a chain
  * @throws UsageRefusal for a key that is not a resource, or a value that does not fit
  */
 export function forStage(config: SubmitConfig, name: string | undefined): SubmitConfig {
@@ -34,8 +34,8 @@ export function forStage(config: SubmitConfig, name: string | undefined): Submit
 }
 
 /**
- * Numbers of tasks of a chain. --array is the training's, where `stages` does not give another; only `stages` divides the
- * harvest, which needs a window for each part.
+ * Numbers of tasks of a chain. --array applies to the training, unless `stages` gives another number; only `stages`
+ * divides the harvest, which needs a window for each part.
  *
  * @throws UsageRefusal as forStage
  */
@@ -48,10 +48,10 @@ export function tasksOfStages(config: SubmitConfig): TasksOfStages {
 }
 
 /**
- * Checks all that `stages` says, so that a key of a stage that is misspelt is not simply without effect.
+ * Checks all of `stages`, so that a misspelt key or stage is not silently ignored.
  *
- * @param works names of the jobs there are
- * @throws UsageRefusal naming a stage that there is not
+ * @param works names of the jobs; undefined for one outside of a chain
+ * @throws UsageRefusal naming a stage that does not exist
  */
 export function checkStages(config: SubmitConfig, works: readonly (string | undefined)[]): void {
   for (const name of Object.keys(config.stages ?? {})) {
@@ -66,8 +66,8 @@ export function checkStages(config: SubmitConfig, works: readonly (string | unde
   }
   if (config.stages === undefined || works.some((name) => name !== undefined)) return;
   throw new UsageRefusal(
-    'submit.stages is about the jobs of a sweep, and one command is submitted.',
-    'Leave it out, or submit the sweep with --chain.',
+    'submit.stages applies to the jobs of a sweep, but a single command is submitted.',
+    'Omit it, or submit the sweep with --chain.',
     'submit/chain-and-command',
   );
 }

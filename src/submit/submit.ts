@@ -12,7 +12,7 @@ import { cancel, sbatch } from './slurm.js';
 import { forStage } from './stage-resources.js';
 
 /**
- * Writes a script for each piece of work and submits them, each to begin when the one before has ended well. Where one
+ * Writes a script for each piece of work and submits them, each to start when the previous one has succeeded. If one
  * cannot be submitted, those before it are cancelled.
  *
  * @throws Refusal if a script with different content already exists, or Slurm refuses
@@ -43,7 +43,7 @@ export async function submit(
   print(howTo(jobs, works, scripts, directory));
 }
 
-/** How to look at the jobs, cancel them, and continue what they were doing. */
+/** How to watch the jobs, cancel them, and resume their work. */
 function howTo(
   jobs: readonly string[],
   works: readonly Work[],
@@ -75,13 +75,13 @@ async function write({ path, text }: Script, overwrite: boolean): Promise<void> 
   if (before?.toString('utf8') === text) return;
   if (before && !overwrite) {
     throw new Refusal(
-      `${path} exists and holds another script.`,
-      'Submit that one with sbatch, or replace it with submit --overwrite.',
+      `${path} exists and contains a different script.`,
+      'Submit the existing script with sbatch, or replace it with submit --overwrite.',
       'submit/script-exists',
     );
   }
   await writeAside(path, text);
 }
 
-/** Bytes; a script has one or two thousand. */
+/** Max bytes of a script; ours have one or two thousand. */
 const LARGEST_SCRIPT = 2 ** 20;

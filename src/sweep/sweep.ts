@@ -193,16 +193,15 @@ async function evaluated(
 function checkUseful(outcomes: readonly Outcome[]): void {
   const useless = outcomes.filter(({ faults }) => faults.length > 0);
   if (useless.length === 0) return;
-  const said = useless.map(({ run, faults }) => `${run.name}: ${faults.map(({ message }) => message).join(' ')}`);
+  const reasons = useless.map(({ run, faults }) => `${run.name}: ${faults.map(({ message }) => message).join(' ')}`);
   throw new Refusal(
-    `${useless.length} of ${outcomes.length} SAEs are written, but useless (--strict). ${said.join(' ')}`,
+    `${useless.length} of ${outcomes.length} SAEs are written, but useless (--strict). ${reasons.join(' ')}`,
     [...new Set(useless.flatMap(({ faults }) => faults.map(({ remedy }) => remedy)))].join(' '),
     'train/useless',
   );
 }
 
-/** The flags of the report, overriding the file's section. */
-/** For the report of a sweep. */
+/** The flags of a sweep's report, overriding the file's section. */
 export const pageOf = ({ out }: SweepConfig) => ({
   evaluation: join(out, 'eval'),
   out: join(out, 'report.html'),

@@ -116,7 +116,6 @@ interface FoundRuns {
 /**
  * The runs in and below a directory, nearest first. Directories below a run are not searched; symbolic links, hidden
  * and unreadable directories are skipped.
- * directories and those that may not be read are passed over.
  */
 export async function findRuns(
   root: string,

@@ -122,7 +122,7 @@ test('a shard of another size is refused when the store is opened, before anythi
     () => openStore(directory),
     'activations/shard-size',
     path,
-    `has ${size - 8} bytes, and the manifest says ${size}`,
+    `has ${size - 8} bytes, but the manifest lists ${size}`,
     'again',
   );
   // A store of before sizes were listed: less than its rows take cannot be whole.
@@ -130,7 +130,7 @@ test('a shard of another size is refused when the store is opened, before anythi
   await writeManifest(directory, { ...manifest, shards });
   assert.ok(await openStore(directory));
   truncateSync(path, 10 * 24 - 1);
-  await refuses(() => openStore(directory), 'activations/shard-size', path, `has 239 bytes, and its 10 rows take 240`);
+  await refuses(() => openStore(directory), 'activations/shard-size', path, `has 239 bytes, but its 10 rows need 240`);
 });
 
 test('a shard in the place of another is refused with both hashes', async (t) => {
@@ -143,7 +143,7 @@ test('a shard in the place of another is refused with both hashes', async (t) =>
     () => store.readShard(1),
     'activations/shard-changed',
     path,
-    `SHA-256 is ${first}…, and the manifest says ${second}…`,
+    `SHA-256 is ${first}…, but the manifest lists ${second}…`,
   );
 });
 
@@ -151,7 +151,7 @@ test('a shard that is too small for the rows that the manifest lists is refused 
   const { directory, manifest } = await written(t);
   const shards = manifest.shards.map((shard, i) => (i === 1 ? { ...shard, rows: 2 ** 40 } : shard));
   await writeManifest(directory, { ...manifest, shards, rows: manifest.rows - 10 + 2 ** 40 });
-  await refuses(() => openStore(directory), 'activations/shard-size', 'shard-00001.arrow', `its ${2 ** 40} rows take`);
+  await refuses(() => openStore(directory), 'activations/shard-size', 'shard-00001.arrow', `its ${2 ** 40} rows need`);
 });
 
 test('a store without rows is refused: the search for the first would never end', async (t) => {
@@ -188,7 +188,7 @@ test('a shard with another number of rows than is listed is refused with both', 
   const { directory, manifest } = await written(t);
   await replaceShard(directory, manifest, encodeShard(randomRows(9, 3, 'float32'), 3, 'float32'));
   const store = await openStore(directory);
-  await refuses(() => store.readShard(0), 'activations/wrong-counts', 'shard-00000.arrow', '9 rows', 'says 10');
+  await refuses(() => store.readShard(0), 'activations/wrong-counts', 'shard-00000.arrow', '9 rows', 'lists 10');
 });
 
 test('a shard of another width than the manifest says is refused by name', async (t) => {

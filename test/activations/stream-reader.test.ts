@@ -146,7 +146,7 @@ test('every record batch is checked against the header', async () => {
     [withHeader(headerOf(20, { dtype: 'float16' }), whole), 'its activations are not float16'],
     [withHeader(headerOf(20), [whole[0]!, numberedRows(11, D)]), 'after 10 of 20 rows: it has 11 rows where 10 are'],
     [withHeader(headerOf(15), whole), 'after 10 of 15 rows: it continues beyond the 15 rows'],
-    [withHeader(headerOf(10), whole), 'after 10 of 10 rows: what comes is no Arrow message'],
+    [withHeader(headerOf(10), whole), 'after 10 of 10 rows: it contains something that is not an Arrow message'],
     [withHeader(headerOf(20), [whole[0]!, nan]), 'after 10 of 20 rows: row 12 (context 0, position 3) holds NaN'],
     [
       withHeader(headerOf(10, { dtype: 'float16' }), [infinite], 'float16'),
@@ -201,7 +201,11 @@ test('a size that no record batch of the header can have is refused before memor
   const at = head.indexOf(body);
   assert.ok(at > 0);
   head.writeBigInt64LE(2n ** 40n, at);
-  await refuses(() => readAll(bytes), 'activations/broken-stream', 'what comes is no Arrow message');
+  await refuses(
+    () => readAll(bytes),
+    'activations/broken-stream',
+    'it contains something that is not an Arrow message',
+  );
 });
 
 test('a read error of the pipe is reported with its cause', async () => {

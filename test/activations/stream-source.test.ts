@@ -221,7 +221,7 @@ test('a stream that ends early is refused when its missing rows are needed, and 
 test('more rows than the stream has are refused', async () => {
   const batches = await opened('shuffled', 16);
   await batches.next(50);
-  await refuses(() => batches.next(2), 'activations/too-few-rows', 'the pipe has 51 rows, and training asks for more');
+  await refuses(() => batches.next(2), 'activations/too-few-rows', 'the pipe has 51 rows, but training needs more');
 });
 
 test('a terminal, a pipe without a stream and a second pass are refused', async () => {

@@ -24,7 +24,7 @@ const TURNS: readonly (readonly [RegExp, string])[] = [
   [/\bsays? nothing\b/, 'does not apply, does not show'],
   [/\bin the midst\b/, 'within, during'],
   [/\bpassed over\b/, 'skipped'],
-  [/(?<![Tt]here )\b(is|are) no (?!longer|more|less|faster|slower|quicker|better)/, 'is not an X'],
+  [/(?<![Tt]here )\b(is|are) no (?!longer|more|less|fewer|faster|slower|quicker|better|larger|further)/, 'is not an X'],
   [new RegExp(`\\b(${COUNTED}) an? (${UNITS})\\b`), 'per'],
 ];
 
@@ -88,4 +88,24 @@ test('so do comments', () => {
   }
   assert.ok(comments > 2000, `${comments} comments`);
   assert.deepEqual(found, []);
+});
+
+/** Comments that are broken over lines, each on one line. */
+const unwrapped = (text: string) => text.replace(/(?<=\S)\n[ \t]*(\*|\/\/)[ \t]+(?=[^@ ])/g, ' ');
+
+test('so does src: comments, messages, help and names', () => {
+  const paths = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter((path) =>
+    /\.(ts|css|html)$/.test(path),
+  );
+  assert.ok(paths.length > 500, `${paths.length} files`);
+  const found = paths.flatMap((path) => {
+    const text = unwrapped(readFileSync(join(ROOT, 'src', path), 'utf8'));
+    const lines = text.split('\n');
+    return turnsIn(text).map((turn) => `${path}: ${lines[Number.parseInt(turn, 10) - 1]!.trim()} (${turn})`);
+  });
+  assert.deepEqual(found, []);
+});
+
+test('a turn that is broken over two lines of a comment is found', () => {
+  assert.equal(turnsIn(unwrapped('/**\n * This goes\n * on.\n */\n// and it is at\n// work')).length, 2);
 });

@@ -65,6 +65,6 @@ test('a harvest is refused next to one that is divided differently', async (t) =
   await refuses(check(), 'harvest/other-parts');
   mkdirSync(join(out, 'whole'));
   writeFileSync(join(out, 'whole', 'manifest.json'), '');
-  await refuses(() => checkNeighbours(out, 'whole', { index: 0, of: 2 }), 'harvest/other-parts', 'whole store');
+  await refuses(() => checkNeighbours(out, 'whole', { index: 0, of: 2 }), 'harvest/other-parts', 'complete store');
   await checkNeighbours(out, 'whole', undefined);
 });

@@ -70,10 +70,10 @@ test('several hooks, flags of stores and a terminal are refused before the model
   await refusesUsage(
     () => attempt({ hook: [HOOK, 'blocks.0.hook_mlp_out'] }),
     'harvest/several-hooks',
-    'rows of one hook, and 2 are given',
+    'rows of one hook, but 2 are given',
   );
-  await refusesUsage(() => attempt({ resume: true }), 'harvest/flag-of-stores', '--resume is for stores');
-  await refusesUsage(() => attempt({ overwrite: true }), 'harvest/flag-of-stores', '--overwrite is for stores');
+  await refusesUsage(() => attempt({ resume: true }), 'harvest/flag-of-stores', '--resume applies to stores');
+  await refusesUsage(() => attempt({ overwrite: true }), 'harvest/flag-of-stores', '--overwrite applies to stores');
   const terminal = Object.assign(new PassThrough(), { isTTY: true });
   await refusesUsage(() => attempt({}, terminal), 'harvest/terminal');
   assert.equal(out.readableLength + terminal.readableLength, 0);

@@ -78,7 +78,7 @@ test('a running model deals the rows of the store with windows as large as its p
       for (let at = 0; at < ROWS; at += 100) {
         assert.deepEqual((await batches.next(100)).x, expected.slice(at * D, (at + 100) * D), `${dtype} at ${at}`);
       }
-      await refuses(() => batches.next(1), 'activations/too-few-rows', `has ${ROWS} rows, and training asks for more`);
+      await refuses(() => batches.next(1), 'activations/too-few-rows', `has ${ROWS} rows, but training needs more`);
     });
   }
 });

@@ -117,6 +117,11 @@ test('the lock of a command that was killed tells how it is continued where noth
   assert.equal(await resumeOf('eval', words), 'sae-pipe eval --sae s --overwrite --out o');
   assert.equal(await resumeOf('features', words), 'sae-pipe features --sae s --out o --resume');
   assert.equal(await resumeOf('harvest', [...words, '--corpus', '-']), undefined, 'its text was a pipe');
+  for (const input of ['-', '/dev/fd/63']) {
+    assert.equal(await resumeOf('train', ['--out', 'o', `--activations=${input}`]), undefined, 'so were its rows');
+  }
+  // A resumed command must not take over the lock of a later, living owner.
+  assert.equal(await resumeOf('train', ['--take-over', '--out=o']), 'sae-pipe train --out=o --resume');
 });
 
 test('trainings: progress from the last lines, and the command that continues one that is stopped', async (t) => {

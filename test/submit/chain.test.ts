@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { stageConfig } from '../../src/cli/stage-config.js';
@@ -58,6 +58,13 @@ test('stages.harvest.array divides the harvest of a chain, and the jobs behind i
   const [harvest, train] = await submittedWork(config, (stage, rest) => stageConfig(stage, rest));
   assert.match(scriptOf(harvest!, forStage(config, 'harvest'), '/w').text, /#SBATCH --array=0-2\n/);
   assert.doesNotMatch(scriptOf(train!, forStage(config, 'train'), '/w').text, /--array|--shard/);
+});
+
+test('--array is refused where none of the jobs is the training', async (t) => {
+  const file = sweepFile(t, EVALUATED, 'until: harvest, hook: h, ');
+  writeFileSync(file, `harvest: {model: m, corpus: c, tokens: 300, hook: h}\n${readFileSync(file, 'utf8')}`);
+  await refusesUsage(() => jobsOf(file, '--array', '4', '--chain', file), 'submit/array-without-task', 'harvest');
+  assert.equal((await jobsOf(file, '--chain', file)).length, 1);
 });
 
 test('a sweep with --until is submitted up to there; with {i} in its words each task is a sweep', async (t) => {

@@ -1,7 +1,7 @@
 // Sums over rows of activations, compiled to a WebAssembly module that imports its memory. They are those of
 // ActivationSums.add (statistics.ts in the folder above), to the bit. Pointers are byte addresses.
 //
-// Element types are told apart by types of their size: f32 is float32, u16 are bits of bfloat16, i16 bits of float16.
+// Element types are distinguished by types of their size: f32 is float32, u16 is bfloat16 bits, i16 float16 bits.
 
 /** Element types of rows (sums-kernel.ts in the folder above). */
 const FLOAT32 = 0;

@@ -114,7 +114,7 @@ export class Chats {
     let coming: Promise<Texts> | undefined;
     try {
       for (let more = true; more; ) {
-        // While one batch is tokenized, the next is rendered and the one after it is read.
+        // While one batch is tokenized, the next, which has been read before, is rendered.
         const next = await attempt(batches.next());
         const { texts, refusal } = (await coming) ?? { texts: [] };
         const batch = 'error' in next || next.done ? undefined : next.value;

@@ -126,14 +126,14 @@ function moves(section: HTMLElement, shown: ReadonlyMap<Element, FeatureExample>
     if (!example || event.ctrlKey || event.metaKey || event.altKey) return;
     const now = at.get(line) ?? example.peak;
     const lines = [...shown.keys()];
-    const beside = (step: number) => (lines[lines.indexOf(line) + step] as HTMLElement | undefined)?.focus();
+    const focusLine = (step: number) => (lines[lines.indexOf(line) + step] as HTMLElement | undefined)?.focus();
     const actions: Record<string, () => void> = {
       ArrowLeft: () => point(line, now - 1),
       ArrowRight: () => point(line, now + 1),
       Home: () => point(line, 0),
       End: () => point(line, example.tokens.length - 1),
-      ArrowDown: () => beside(1),
-      ArrowUp: () => beside(-1),
+      ArrowDown: () => focusLine(1),
+      ArrowUp: () => focusLine(-1),
       Enter: () => line.classList.toggle('open'),
     };
     const action = actions[event.key];

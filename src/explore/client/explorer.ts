@@ -136,7 +136,7 @@ export class Explorer implements PageContext {
   /** Prefetches the next feature of the list, which most readers open next. */
   private async readAhead(place: FeaturePlace): Promise<void> {
     if (this.place !== place) return;
-    const next = await this.list.beside(1).catch(() => null);
+    const next = await this.list.neighbour(1).catch(() => null);
     if (next) await this.source.feature(next.sae, next.feature, () => {}).catch(() => null);
   }
 
@@ -186,7 +186,7 @@ export class Explorer implements PageContext {
       this.list.focusRow(step);
       return;
     }
-    const next = await this.list.beside(step).catch(() => null);
+    const next = await this.list.neighbour(step).catch(() => null);
     if (next) this.go(next);
     else this.announce(step > 0 ? 'This is the last feature of the list.' : 'This is the first feature of the list.');
   };

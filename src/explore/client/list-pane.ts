@@ -121,7 +121,7 @@ export class ListPane {
   }
 
   /** The feature after (1) or before (−1) the current one in the list, on whichever page; null at its ends. */
-  async beside(step: number): Promise<FeaturePlace | null> {
+  async neighbour(step: number): Promise<FeaturePlace | null> {
     const { place } = this;
     if (place?.view !== 'feature') return null;
     const here = this.shown.rows.findIndex(({ feature }) => feature === place.feature);

@@ -1,4 +1,7 @@
-/** The CUDA engine: the sparse engine's algorithm with everything on the device (docs/how-to/gpu.md, "The training engine"). */
+/**
+ * The CUDA engine: the sparse engine's algorithm with everything on the device (docs/how-to/gpu.md, "The training
+ * engine").
+ */
 import type { Batch } from '../../../activations/activation-source.js';
 import type { ActivationArray } from '../../../activations/rows.js';
 import { formatBytes } from '../../../disk/space.js';
@@ -16,13 +19,13 @@ import { batchBytes, type CudaPlan, checkCounts, metricsBytes, type PlanOverride
 import { StateTransfer } from './state-transfer.js';
 import { StepLauncher } from './step.js';
 
-/** How work is cut: tests set these. */
+/** Sizes into which work is split; set by tests. */
 export interface CudaOverrides extends PlanOverrides {
-  /** Bytes of the state that cross to or from the device at a time. */
+  /** Bytes of the state transferred at a time. */
   readonly piece?: number;
 }
 
-/** What an engine works with. */
+/** Everything a run of the engine uses. */
 interface CudaRun extends StepParts {
   readonly kernels: CompiledKernels;
 }
@@ -30,9 +33,9 @@ interface CudaRun extends StepParts {
 /**
  * It has never run on a GPU.
  *
- * @param start parameters, or a whole state to continue from; what is missing of the state begins at zero
+ * @param start parameters, or a complete state to continue from; missing parts of the state start at zero
  * @param steps steps already done
- * @param device is the engine's from here on, closed with it or when it cannot be opened
+ * @param device owned by the engine: closed with it, or if it cannot be opened
  * @throws Refusal if the device has too little memory
  */
 export async function openCudaEngine(
@@ -62,7 +65,7 @@ export async function openCudaEngine(
 /** Page-locked memory of a batch's arrays. */
 type BatchMemory = Readonly<Partial<Record<'x' | 'y', HostBuffer>>>;
 
-/** It as a batch. */
+/** The same memory as a batch. */
 function batchIn({ x, y }: BatchMemory, { batchDType }: EngineSettings): Batch {
   const view = ({ bytes }: HostBuffer) => (batchDType === 'float32' ? new Float32Array(bytes) : new Uint16Array(bytes));
   return { x: view(x!), ...(y && { y: view(y) }) };
@@ -73,13 +76,13 @@ class CudaEngine implements Engine {
   /** Page-locked memory for two batches. */
   readonly buffers: readonly Batch[];
   private readonly locked: readonly BatchMemory[];
-  /** That into which batches from elsewhere are copied, for each half of the double buffer. */
+  /** Page-locked memory into which other batches are copied, for each half of the double buffer. */
   private readonly copies: (BatchMemory | undefined)[] = [];
   private readonly metrics: HostBuffer;
   /** The last step, and for each half of the double buffer the last that read it. */
   private last: Promise<unknown> = Promise.resolve();
   private readonly readers: Promise<unknown>[] = [Promise.resolve(), Promise.resolve()];
-  /** Of each slice a guess: is it passed by products? What the last step found decides the next. */
+  /** For each slice a guess: is it computed by matrix products? Determined by what the last step found. */
   private dense: readonly boolean[];
   /** With AuxK: is a feature dead, as of the last step? */
   private revives = false;
@@ -98,13 +101,13 @@ class CudaEngine implements Engine {
     this.metrics = device.allocateHost(metricsBytes(plan));
   }
 
-  /** Takes over what there is of a state. */
+  /** Loads a state, or the parts of it that are given. */
   async begin(start: TrainerState): Promise<void> {
     const { plan, launcher, settings, device } = this.run;
     const since = start.get('since_fired') ?? new Float32Array(settings.dSae);
     const window = Math.fround(settings.deadWindow);
     this.revives = plan.kAux > 0 && since.some((activations) => activations >= window);
-    // Moments that steps left behind and those about to come are then alike as of now.
+    // Moments left behind by lazy steps and those about to be loaded are then of the same step.
     this.settle(this.done);
     await this.sendFactors();
     await this.transfer.load(start);
@@ -116,7 +119,7 @@ class CudaEngine implements Engine {
     return this.done;
   }
 
-  /** A step may be asked for before the one before is over: its batch then crosses while that computes. */
+  /** A step may be requested before the previous one is over: its batch is then transferred during that. */
   step(batch: Batch, step: StepSettings): Promise<StepMetrics> {
     const t = ++this.done;
     const slot = t % 2;
@@ -179,7 +182,7 @@ class CudaEngine implements Engine {
       const host = device.allocateHost(4 * values.length);
       try {
         new Float32Array(host.bytes).set(values);
-        // After the arrays were cleared, which is in the order of the work.
+        // After the arrays were cleared, which is ordered with the device's work.
         const crossed = device.upload(arrays.at(name), host, 4 * values.length, device.mark());
         device.waitFor(crossed);
         await crossed.reached();
@@ -194,7 +197,7 @@ class CudaEngine implements Engine {
     return Object.fromEntries(sizes.map(([name, bytes]) => [name, this.run.device.allocateHost(bytes)]));
   }
 
-  /** Events at which the batch's arrays have crossed. */
+  /** Events at which the batch's arrays have been transferred. */
   private feed(slot: number, batch: Batch): DeviceEvent[] {
     const { device, arrays, settings } = this.run;
     return Object.entries(batchBytes(settings)).map(([part, bytes]) => {
@@ -226,12 +229,12 @@ class CudaEngine implements Engine {
     const { revives } = this;
     const sums = await this.untilRight(() => this.stepLauncher.launch(slot, t, step, { dense: this.dense, revives }));
     this.revives = plan.kAux > 0 && sums.dead > 0;
-    // So no feature has many steps to catch up with when it is next active.
+    // So that no feature has many steps to catch up with when it is next active.
     if (settings.beta1 === 0 && t % plan.settleEvery === 0) this.settle(t);
     return metricsOf(sums, settings, step);
   }
 
-  /** The losses of scaled rows, a batch at a time; the last is filled up with zeros. */
+  /** The losses of scaled rows, a batch at a time; the last is padded with zeros. */
   private async forward({ x, y }: Example, l1: number): Promise<Float64Array> {
     const { settings, plan, device, arrays, launcher } = this.run;
     const { batch, dIn, dOut } = settings;
@@ -265,7 +268,7 @@ class CudaEngine implements Engine {
     return losses;
   }
 
-  /** Launches it until it does not leave. */
+  /** Launches the step until it does not return early. */
   private async untilRight(launch: () => void): Promise<StepSums> {
     const { device, arrays, plan } = this.run;
     for (;;) {
@@ -280,7 +283,8 @@ class CudaEngine implements Engine {
   }
 
   /**
-   * For a step that left, having changed nothing: makes room for its entries, and takes each slice for what it is.
+   * After a step that returned early, having changed nothing: makes room for its entries, and sets for each slice
+   * whether it is computed by matrix products.
    *
    * @param found entries of each slice
    */
@@ -293,7 +297,7 @@ class CudaEngine implements Engine {
     });
     const listed = found.reduce((sum, entries, s) => (this.dense[s] ? sum : sum + entries), 0);
     if (listed > room) arrays.grow(listed);
-    else if (before.every((is, s) => is === this.dense[s])) throw new Error('a step left for no reason');
+    else if (before.every((is, s) => is === this.dense[s])) throw new Error('a step returned early for no reason');
   }
 
   /** Brings moments that lazy steps left behind up to date, so that the state is what every engine would have. */
@@ -320,7 +324,7 @@ function checkDeviceMemory({ dIn, dSae, batch }: EngineSettings, { bytes }: Cuda
   const { free } = device.memory();
   if (bytes <= free) return;
   throw new Refusal(
-    `--d-sae ${dSae} at d_in ${dIn} and --batch ${batch} needs ${formatBytes(bytes)} of memory on ${device.name}, and ${formatBytes(free)} are free.`,
+    `--d-sae ${dSae} at d_in ${dIn} and --batch ${batch} needs ${formatBytes(bytes)} of memory on ${device.name}, but only ${formatBytes(free)} are free.`,
     'Train a smaller dictionary, use a smaller --batch, or wait until the device is free.',
     'cuda/out-of-memory',
   );

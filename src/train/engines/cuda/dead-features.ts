@@ -3,31 +3,32 @@ import { COLUMN_THREADS, type KernelValues, type StepParts, THREADS, type TokenS
 import { WARP } from './plan.js';
 
 /**
- * AuxK: of each token the largest of the features that were dead before the step reconstruct the error. Their entries
- * are a list after all others, and lie in the second half of the rows: of the mask, of where words begin, and behind r the
- * gradient by what they reconstruct. So dots, regrouping and updates take them as those of more tokens.
+ * AuxK: for each token, the largest of the features that were dead before the step reconstruct the error. Their entries
+ * are a list after all others, and occupy the second half of the rows of the mask and of the words' starts; after r
+ * comes the gradient with respect to their reconstruction. So dots, regrouping and updates treat them as entries of
+ * more tokens.
  */
 export class DeadFeatures {
   constructor(private readonly parts: StepParts) {}
 
-  /** Adds those of a slice, whose p is in p_slice, to the candidates. */
+  /** Adds the dead features of a slice, whose p is in p_slice, to the candidates. */
   shortlist(range: FeatureRange): void {
     this.perToken('shortlist', { ...this.selection(), ...range });
   }
 
-  /** Marks those that are selected of them. */
+  /** Marks the selected candidates. */
   choose(): void {
     const { settings, device, arrays, plan } = this.parts;
     device.clear(arrays.at('dead_mask'), 4 * settings.batch * plan.words);
     this.perToken('choose', this.selection());
   }
 
-  /** Lists these. */
+  /** Lists them. */
   gather(starts: TokenStarts): void {
     this.perToken('gather', { ...this.selection(), first: 0, count: this.parts.settings.dSae, ...starts });
   }
 
-  /** What they make of the error that all features leave, and the loss of that. */
+  /** Their reconstruction of the error left by all features, and its loss. */
   reconstruct(): void {
     const { settings, plan, arrays, launcher } = this.parts;
     const perColumns = { blocks: Math.ceil(plan.dOutRow / WARP), threads: COLUMN_THREADS };

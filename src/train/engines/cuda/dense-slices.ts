@@ -9,11 +9,11 @@ export interface FeatureRange {
 }
 
 /**
- * A slice by matrix products instead of lists of its entries, where many are active: decode, residual dots and gradients.
+ * A slice with many active entries, computed by matrix products instead of lists: decode, residual dots and gradients.
  * They are in TF32 unless the encoder's product is float32. p of the slice is in p_slice whenever one is requested.
  */
 export class DenseSlices {
-  /** Has nothing of this step been added to the sums yet? */
+  /** Has nothing been added to the sums in this step yet? */
   private fresh = true;
 
   constructor(private readonly parts: StepParts) {}
@@ -37,7 +37,7 @@ export class DenseSlices {
     this.fresh = false;
   }
 
-  /** Moves what the slice's features own. */
+  /** Updates the slice's features. */
   backward(range: FeatureRange, numbers: KernelValues): void {
     const { settings, plan, arrays, launcher } = this.parts;
     const dots = { m: settings.batch, n: range.count, k: plan.dOutRow, strideC: plan.slice };

@@ -17,12 +17,12 @@ export class DeviceArrays {
     this.makeRoom(plan.entries);
   }
 
-  /** Entries that there is room for. */
+  /** Number of entries that fit. */
   get room(): number {
     return this.entries;
   }
 
-  /** Where an array lies; 0 where this run has none of that name. */
+  /** Address of an array; 0 if this run has none of that name. */
   at(name: string): DevicePointer {
     const view = this.plan.views.get(name);
     if (!view) return this.pointers.get(name) ?? 0n;
@@ -30,7 +30,7 @@ export class DeviceArrays {
     return array === undefined ? 0n : array + BigInt(view.offset);
   }
 
-  /** Makes room for more entries than there was; what the arrays held is lost. */
+  /** Makes room for more entries; the contents of the arrays are lost. */
   grow(entries: number): void {
     // The old arrays go first: the device need not hold both.
     for (const name of ENTRY_ARRAYS) {

@@ -1,9 +1,9 @@
-/** NVIDIA's driver: its functions, each status checked, and what its failures mean. */
+/** NVIDIA's driver: its functions, with every status checked, and the meaning of its failures. */
 import { Refusal } from '../../../errors/refusal.js';
 import { DRIVER, findLibrary, type LibraryPlace } from '../../../machine/cuda-libraries.js';
 import type { Native } from './native.js';
 
-/** Handles (CUstream, CUmodule, …) and pointers to what is written or read. */
+/** Handles (CUstream, CUmodule, …) and pointers to data. */
 const POINTER = 'void *';
 /** CUdeviceptr */
 const ADDRESS = 'uint64_t';
@@ -58,12 +58,12 @@ type DriverArgument = ArrayBufferView | bigint | number | string | null;
 export class Driver {
   private readonly functions = new Map<DriverFunction, (...args: DriverArgument[]) => number>();
   private context: bigint | null = null;
-  /** Has the GPU failed in a way from which nothing answers any more? */
+  /** Has the GPU failed so that no further call can succeed? */
   lost = false;
 
   /**
    * @param path of libcuda.so.1, or its name
-   * @throws Refusal when the library lacks a function
+   * @throws Refusal if the library lacks a function
    */
   constructor(
     private readonly koffi: Native,
@@ -87,7 +87,7 @@ export class Driver {
         library.func('cuFuncGetParamInfo', 'int', [...NEWER_FUNCTIONS.cuFuncGetParamInfo]),
       );
     } catch {
-      // It only serves a check that older drivers go without.
+      // Only used for a check that is skipped with older drivers.
     }
   }
 
@@ -96,8 +96,8 @@ export class Driver {
   }
 
   /**
-   * All calls from here on are of this context. It is set again for every one, because another library of this
-   * process, such as ONNX Runtime, may have set another in between.
+   * All later calls are in this context. It is set again for each, because another library in this
+   * process, such as ONNX Runtime, may have set a different one in between.
    */
   use(context: bigint | null): void {
     this.context = context;
@@ -110,7 +110,7 @@ export class Driver {
     if (code !== SUCCESS) throw this.refusal('cuCtxSetCurrent', code);
   }
 
-  /** The function's status, whatever it is. */
+  /** Calls the function and returns its status unchecked. */
   answer(name: DriverFunction, ...args: DriverArgument[]): number {
     this.enter();
     return this.functions.get(name)!(...args);
@@ -122,7 +122,7 @@ export class Driver {
     if (code !== SUCCESS) throw this.refusal(name, code);
   }
 
-  /** Is the event reached? @throws Refusal when the work before it failed */
+  /** Is the event reached? @throws Refusal if the work before it failed */
   reached(event: bigint): boolean {
     const code = this.answer('cuEventQuery', event);
     if (code !== SUCCESS && code !== NOT_READY) throw this.refusal('cuEventQuery', code);
@@ -143,14 +143,14 @@ export class Driver {
     return out[0]!;
   }
 
-  /** @param call the function, or what it was to do */
+  /** @param call the function, or its purpose */
   refusal(call: string, code: number): Refusal {
     const status = this.status(code);
     this.lost ||= isLost(status);
     return driverRefusal(call, status);
   }
 
-  /** A status in the driver's words. */
+  /** The driver's description of a status. */
   private status(code: number): DriverStatus {
     const words = (name: 'cuGetErrorName' | 'cuGetErrorString') => {
       const out = new BigUint64Array(1);
@@ -164,7 +164,7 @@ export class Driver {
 /**
  * Loads the driver and starts it.
  *
- * @throws Refusal when there is none, or no GPU
+ * @throws Refusal if there is none, or no GPU
  */
 export function openDriver(koffi: Native, where: readonly LibraryPlace[]): Driver {
   const { library, path } = findLibrary(DRIVER, where, (file) => koffi.load(file));
@@ -173,7 +173,7 @@ export function openDriver(koffi: Native, where: readonly LibraryPlace[]): Drive
   return driver;
 }
 
-/** What a driver's function answered: a CUresult of cuda.h, its name, and the driver's own words. */
+/** Result of a driver function: a CUresult of cuda.h, its name, and the driver's description. */
 interface DriverStatus {
   readonly code: number;
   readonly name: string;
@@ -187,7 +187,7 @@ export const OUT_OF_MEMORY = 2;
 export const NOT_FOUND = 500;
 const NOT_READY = 600;
 
-/** After these the context answers nothing else: the run is over. */
+/** After these the context cannot be used any more: the run is over. */
 const LOST = new Set([46, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 810, 999]);
 /** The compiled kernels do not match the driver or the card. */
 const UNSUITED = new Set([200, 209, 218, 221, 222, 223]);
@@ -199,34 +199,34 @@ function isLost({ code }: DriverStatus): boolean {
   return LOST.has(code);
 }
 
-/** @param call the function, or what it was to do */
+/** @param call the function, or its purpose */
 function driverRefusal(call: string, status: DriverStatus): Refusal {
   const said = `${status.name}: ${status.text}`;
   if (status.code === 100) {
     return new Refusal(
       `The driver finds no GPU (${said}).`,
-      'See what nvidia-smi lists, CUDA_VISIBLE_DEVICES, and whether a container was given the GPU.',
+      'Check nvidia-smi, CUDA_VISIBLE_DEVICES, and that a container has access to the GPU.',
       'cuda/no-gpu',
     );
   }
   if (isLost(status)) {
     return new Refusal(
       `The GPU failed at ${call} or in work before it (${said}).`,
-      'Go on from the last checkpoint with --resume; dmesg says under "Xid" what the driver saw.',
+      'Resume from the last checkpoint with --resume; dmesg shows the driver’s error under "Xid".',
       'cuda/gpu-failed',
     );
   }
   if (UNSUITED.has(status.code)) {
     return new Refusal(
-      `The driver does not take the compiled kernels at ${call} (${said}).`,
-      'Update the driver, or put a CUDA no newer than it (nvidia-smi says which) in SAE_PIPE_CUDA_LIBS.',
+      `The driver rejects the compiled kernels at ${call} (${said}).`,
+      'Update the driver, or put a CUDA version that it supports (see nvidia-smi) in SAE_PIPE_CUDA_LIBS.',
       'cuda/kernels-refused',
     );
   }
   if (DRIVER_AMISS.has(status.code)) {
     return new Refusal(
-      `The NVIDIA driver cannot be used: ${call} answered ${said}.`,
-      'Install the driver anew and start the machine again, or use another machine.',
+      `The NVIDIA driver cannot be used: ${call} returned ${said}.`,
+      'Reinstall the driver and reboot, or use another machine.',
       'cuda/driver-unusable',
     );
   }

@@ -1,19 +1,19 @@
 import type { FeatureRange } from './dense-slices.js';
 import type { StepParts } from './launcher.js';
 
-/** The encoder's product p = xc W_enc, of which one slice exists at a time. */
+/** The encoder's product p = xc W_enc, computed one slice at a time. */
 export class EncoderProduct {
-  /** The slice whose p is in p_slice, untouched. */
+  /** The slice whose p is in p_slice, unmodified. */
   private encoded = -1;
 
   constructor(private readonly parts: StepParts) {}
 
-  /** What is in p_slice is of another batch, or something else by now. */
+  /** Marks p_slice as overwritten, or of another batch. */
   forget(): void {
     this.encoded = -1;
   }
 
-  /** p of a slice into p_slice, and the range of its features. */
+  /** Computes p of a slice into p_slice; returns the range of its features. */
   encode(s: number): FeatureRange {
     const { arrays, plan, settings, device } = this.parts;
     const { dInRow, precision, slice } = plan;

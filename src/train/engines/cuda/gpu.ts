@@ -25,20 +25,20 @@ const NAME_LENGTH = 256;
 
 /** Versions of the libraries, for messages. */
 export interface CudaVersions {
-  /** CUDA's version that the driver serves, `13.0`. */
+  /** The CUDA version supported by the driver, `13.0`. */
   readonly driver: string;
-  /** NVRTC's, `12.9`. */
+  /** NVRTC's version, `12.9`. */
   readonly compiler: string;
   /** The card's compute capability, `9.0`. */
   readonly capability: string;
-  /** Files that were loaded, by path, or by name where the loader found them. */
+  /** Loaded files, by path, or by name if found by the loader. */
   readonly libraries: readonly string[];
 }
 
 /**
- * Opens a GPU by its number as the driver counts (CUDA_VISIBLE_DEVICES applies).
+ * Opens a GPU by the driver's numbering (CUDA_VISIBLE_DEVICES applies).
  *
- * @throws Refusal when the driver, NVRTC, cuBLAS or the GPU is missing, with what to do about it
+ * @throws Refusal if the driver, NVRTC, cuBLAS or the GPU is missing, with the remedy
  */
 export async function openCudaDevice(ordinal: number): Promise<OpenDevice> {
   if (process.platform !== 'linux') {
@@ -55,7 +55,7 @@ export async function openCudaDevice(ordinal: number): Promise<OpenDevice> {
   if (!Number.isInteger(ordinal) || ordinal < 0 || ordinal >= count) {
     throw new Refusal(
       `There is no GPU ${ordinal}: the driver counts ${count}, from 0.`,
-      'Say --device cuda:N with another N, or check CUDA_VISIBLE_DEVICES.',
+      'Use --device cuda:N with another N, or check CUDA_VISIBLE_DEVICES.',
       'cuda/no-gpu',
     );
   }
@@ -193,7 +193,7 @@ class OpenDevice implements CudaDevice {
         return this.load(cached);
       } catch (error) {
         if (this.driver.lost) throw error;
-        // A whole file that the driver does not take is made again. If the driver is what is wrong, it says so again.
+        // A complete file that the driver rejects is compiled again. If the driver is the problem, it rejects that too.
       }
     }
     const code = await this.nvrtc.compile(source, target);
@@ -209,10 +209,10 @@ class OpenDevice implements CudaDevice {
   }
 
   /**
-   * Waits for the work, gives back all that is held, and closes; a second call does nothing.
+   * Waits for the work, frees everything, and closes; a second call does nothing.
    *
-   * @throws Refusal of the first thing that failed, after everything was tried, unless the GPU was lost and a call
-   * before has said so
+   * @throws Refusal for the first failure, after trying everything, unless the GPU was lost and an earlier call
+   * has reported that
    */
   close(): void {
     if (this.closed) return;
@@ -258,7 +258,7 @@ class OpenDevice implements CudaDevice {
 
 export type { OpenDevice };
 
-/** @throws RangeError when the buffer is shorter than the copy */
+/** @throws RangeError if the buffer is shorter than the copy */
 function addressOf(buffer: HostBuffer, bytes: number): bigint {
   if (!(buffer instanceof PinnedMemory)) throw new TypeError('a buffer of another device');
   if (bytes > buffer.bytes.byteLength) {
@@ -276,7 +276,7 @@ class PinnedMemory implements HostBuffer {
   ) {}
 }
 
-/** Memory of the GPU, and page-locked memory of the host; knows what is held. */
+/** Memory of the GPU, and page-locked memory of the host; tracks allocations. */
 class DeviceMemory {
   private readonly device = new Map<DevicePointer, number>();
   private readonly host = new Set<bigint>();
@@ -293,13 +293,13 @@ class DeviceMemory {
     return { free: Number(free[0]), total: Number(total[0]) };
   }
 
-  /** @throws Refusal with the sizes when there is not enough */
+  /** @throws Refusal with the sizes if there is not enough */
   allocate(bytes: number): DevicePointer {
     const pointer = this.asked('cuMemAlloc_v2', [bytes], () => {
       const { free, total } = this.now();
       return new Refusal(
-        `The memory of ${this.name} is too small: ${formatBytes(bytes)} more were asked for, and ${formatBytes(free)} of ${formatBytes(total)} are free.`,
-        'Use a smaller --batch or --d-sae, stop what else runs on the GPU, or use a larger one.',
+        `The memory of ${this.name} is too small: ${formatBytes(bytes)} more are needed, but only ${formatBytes(free)} of ${formatBytes(total)} are free.`,
+        'Use a smaller --batch or --d-sae, stop other programs on the GPU, or use a larger one.',
         'cuda/out-of-memory',
       );
     });
@@ -312,11 +312,11 @@ class DeviceMemory {
     this.driver.call('cuMemFree_v2', pointer);
   }
 
-  /** @throws Refusal when the system gives no more page-locked memory */
+  /** @throws Refusal if the system provides no more page-locked memory */
   allocateHost(bytes: number): PinnedMemory {
     const address = this.asked('cuMemHostAlloc', [bytes, 0], () => {
       return new Refusal(
-        `The system gives no ${formatBytes(bytes)} of page-locked memory for copies to the GPU.`,
+        `The system cannot provide ${formatBytes(bytes)} of page-locked memory for copies to the GPU.`,
         'Free main memory, raise its limit for this process (ulimit -l, or the job), or use a smaller --batch.',
         'cuda/no-locked-memory',
       );
@@ -329,7 +329,7 @@ class DeviceMemory {
     return new PinnedMemory(address, this.koffi.view(address, bytes), free);
   }
 
-  /** Frees what is held, each release through `run`. */
+  /** Frees all allocations, each through `run`. */
   close(run: (release: () => void) => void): void {
     for (const pointer of this.device.keys()) run(() => this.driver.call('cuMemFree_v2', pointer));
     for (const address of this.host) run(() => this.driver.call('cuMemFreeHost', address));
@@ -352,13 +352,13 @@ class DeviceMemory {
   }
 }
 
-/** CU_EVENT_DISABLE_TIMING: nobody reads times from them, and recording is cheaper. */
+/** CU_EVENT_DISABLE_TIMING: their times are never read, and recording is cheaper. */
 const WITHOUT_TIMING = 2;
-/** Milliseconds for which a wait polls on every turn of the event loop, before it polls once per millisecond. */
+/** Milliseconds during which a wait polls on every turn of the event loop; afterwards it polls once per millisecond. */
 const EAGER = 20;
 
 class RecordedEvent implements DeviceEvent {
-  /** The driver's, until it is known to be reached. */
+  /** The driver's event, until it is known to be reached. */
   handle: bigint | null;
 
   constructor(
@@ -369,7 +369,7 @@ class RecordedEvent implements DeviceEvent {
   }
 }
 
-/** Events of a device, each recorded in a stream once; the handle of one that is over serves again. */
+/** Events of a device, each recorded once in a stream; handles of reached events are reused. */
 class EventPool {
   private readonly pending: RecordedEvent[] = [];
   private readonly spare: bigint[] = [];
@@ -377,7 +377,7 @@ class EventPool {
 
   constructor(private readonly driver: Driver) {}
 
-  /** Now, in the order of the stream's work. */
+  /** An event after all work of the stream so far. */
   record(stream: bigint): DeviceEvent {
     this.sweep();
     const handle = this.spare.pop() ?? this.driver.made('cuEventCreate', WITHOUT_TIMING);
@@ -392,7 +392,7 @@ class EventPool {
     return event;
   }
 
-  /** Work of the stream from here on starts after the event. */
+  /** Later work of the stream starts after the event. */
   wait(stream: bigint, event: DeviceEvent): void {
     const { handle } = own(event);
     if (handle !== null) this.driver.call('cuStreamWaitEvent', stream, handle, 0);
@@ -414,12 +414,12 @@ class EventPool {
     return true;
   }
 
-  /** Takes back the handles of the oldest events that are over, so that there are no more than work in flight has. */
+  /** Reclaims the handles of the oldest reached events, so that their number is bounded by the work in flight. */
   private sweep(): void {
     while (this.pending.length > 0 && this.isOver(this.pending[0]!)) this.pending.shift();
   }
 
-  /** @param destroy is called with each handle, all work being done or lost */
+  /** @param destroy is called with each handle, once all work is done or lost */
   close(destroy: (handle: bigint) => void): void {
     this.closed = true;
     const waitedFor = this.pending.filter(({ handle }) => handle !== null);
@@ -435,16 +435,16 @@ function own(event: DeviceEvent): RecordedEvent {
 
 interface LoadedKernel {
   readonly handle: bigint;
-  /** Bytes of its parameter; undefined if the driver does not tell. */
+  /** Bytes of its parameter; undefined if the driver does not provide it. */
   readonly argumentBytes: number | undefined;
 }
 
-/** CUDA's bound on the parameters of a kernel, bytes. */
+/** CUDA's limit on the parameters of a kernel, in bytes. */
 const MOST_ARGUMENT_BYTES = 4096;
 
-/** The argument of one launch, as cuLaunchKernel takes it: a pointer to a pointer to its bytes. */
+/** The argument of one launch, as expected by cuLaunchKernel: a pointer to a pointer to its bytes. */
 class LaunchArgument {
-  // The driver copies them before a launch returns, so one place serves all launches.
+  // The driver copies them before a launch returns, so one buffer serves all launches.
   private readonly bytes = new Uint8Array(MOST_ARGUMENT_BYTES);
   private readonly pointers: BigUint64Array;
 
@@ -466,7 +466,7 @@ class KernelModule implements CompiledKernels {
 
   /**
    * @param code a cubin, or PTX with its closing zero
-   * @throws Refusal when the driver does not take it
+   * @throws Refusal if the driver rejects it
    */
   constructor(
     private readonly driver: Driver,
@@ -522,20 +522,20 @@ class KernelModule implements CompiledKernels {
 
 /** Whether the CUDA engine's device works here. */
 export interface CudaTrial {
-  /** The GPU and the versions, where a kernel ran on it. */
+  /** The GPU and the versions, if a kernel ran on it. */
   readonly gpu?: { readonly name: string; readonly versions: CudaVersions };
-  /** Libraries that load, by path, or by name where the loader found them. */
+  /** Libraries that can be loaded, by path, or by name if found by the loader. */
   readonly found: readonly string[];
-  /** Libraries that do not, each with its files' names. */
+  /** Libraries that cannot, each with its file names. */
   readonly missing: readonly string[];
-  /** What is in the way, and the remedy. */
+  /** The problem, and its remedy. */
   readonly reason?: string;
 }
 
 const ANSWER = 42;
 const KERNEL = `extern "C" __global__ void answer(int *x) { *x = ${ANSWER}; }`;
 
-/** Loads the libraries one by one, then has a GPU compute something. A driver may bring the process down. */
+/** Loads the libraries one by one, then has a GPU compute something. A driver may crash the process. */
 export async function tryCudaDevice(ordinal: number): Promise<CudaTrial> {
   if (process.platform !== 'linux') {
     return { found: [], missing: [], reason: `the CUDA engine runs on Linux, not on ${process.platform}` };

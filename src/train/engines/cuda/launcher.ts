@@ -6,17 +6,17 @@ import { type ArrayField, type Field, type KernelName, type NumberField, packArg
 import { SCAN_TILE } from './kernels/scan.js';
 import { type CudaPlan, WARP } from './plan.js';
 
-/** Threads of blocks whose size nothing dictates. */
+/** Default threads per block. */
 export const THREADS = 256;
-/** Threads of a block in which each warp takes rows and each lane a column. */
+/** Threads per block in which each warp takes rows and each lane a column. */
 export const COLUMN_THREADS = 1024;
 export const WARPS = THREADS / WARP;
-/** Threads of a block that scans a tile. */
+/** Threads per block that scans a tile. */
 const SCAN_TILE_THREADS = 1024;
 
 export type KernelValues = Partial<Record<ArrayField, DevicePointer> & Record<NumberField, number>>;
 
-/** Where a list's entries of each token begin, and how many there are with those of it. */
+/** Starts of each token's entries in a list, and the number of entries up to the end of the list. */
 export type TokenStarts = Readonly<Record<'token_start' | 'total', DevicePointer>>;
 
 /** Blocks in x, or in x and y, and threads in x. */
@@ -32,7 +32,7 @@ export class Launcher {
     private readonly arrays: DeviceArrays,
   ) {}
 
-  /** @param values of fields that are numbers, and of those that are not the array of their name */
+  /** @param values of numeric fields, and of fields other than the array of their name */
   run(kernel: KernelName, { blocks, threads }: GridShape, values: KernelValues = {}): void {
     const valueFor = (field: Field) => {
       if (field === 'room') return values.room ?? this.arrays.room;
@@ -41,7 +41,7 @@ export class Launcher {
     this.kernels.launch(kernel, blocks, threads, packArguments(kernel, valueFor));
   }
 
-  /** Where runs begin, from their n counts, after `before` others; `end` becomes the number of all. */
+  /** Computes the starts of runs from their n counts, after `before` others; `end` is set to the total. */
   scan(n: number, ends: Record<'counts' | 'starts' | 'before' | 'end', DevicePointer>): void {
     const shape = { blocks: Math.ceil(n / SCAN_TILE), threads: SCAN_TILE_THREADS };
     if (shape.blocks > 1) this.run('sumTiles', shape, { counts: ends.counts, n });
@@ -49,7 +49,7 @@ export class Launcher {
   }
 }
 
-/** What a step is made with. */
+/** Everything a step uses. */
 export interface StepParts {
   readonly settings: EngineSettings;
   readonly plan: CudaPlan;

@@ -1,4 +1,4 @@
-/** What lies on the device: sizes that follow from the settings, every array by name, and room for entries, which grows. */
+/** The device's memory: sizes that follow from the settings, every array by name, and room for entries, which grows. */
 import { Refusal } from '../../../errors/refusal.js';
 import type { SparseForm } from '../../../sae/architecture.js';
 import type { EngineSettings } from '../engine.js';
@@ -15,45 +15,55 @@ const SLICE_BYTES = 2 ** 28;
 export const PIECE_BYTES = 2 ** 26;
 /** Lanes of a warp; features in a word of the mask. */
 export const WARP = 32;
-/** Tokens that one warp counts of its features. */
+/** Tokens per warp when counting the entries of its features. */
 export const CHUNK = 128;
-/** Blocks of the update, each with a partial sum of W_enc Σ dp: a constant, for the order of sums decides their bits. */
+/**
+ * Blocks of the update, each with a partial sum of W_enc Σ dp: a constant, since the order of sums determines their
+ * bits.
+ */
 const ROW_BLOCKS = 1024;
-/** Entries per token that there is room for at first. */
+/** Initial room for entries, per token. */
 const FIRST_ENTRIES = 64;
 /** Arrays of an entry: feature, p, df, dg token-major, token and entry feature-major. */
 export const ENTRY_ARRAYS = ['feature', 'p', 'df', 'dg', 'token', 'entry'] as const;
 /** Entries are counted in int. */
 const MOST_ENTRIES = 2 ** 31 - 1;
-/** Share of the entries asked for that is added to them, so that the next step does not ask again. */
+/** Extra room, as a share of the requested entries, so that the next step need not grow it again. */
 const SPARE = 0.25;
-/** A long long, entries feature-major, and two ints, dead features and whether the step left: each begins at 0. */
+/**
+ * A long long, entries feature-major, and two ints, the number of dead features and whether the step returned early:
+ * each starts at 0.
+ */
 export const COUNTER_BYTES = 16;
 /**
- * Share of a slice's entries above which it is passed by matrix products. An entry by itself costs as much as reading
- * four rows, and a product's cost does not depend on how many are active: on a GPU they cost the same between a hundredth
- * (TF32) and a sixteenth (float32), and trained SAEs have fewer.
+ * Share of active entries above which a slice is computed by matrix products. A single entry costs as much as reading
+ * four rows, and a product's cost does not depend on how many are active: on a GPU they cost the same between a
+ * hundredth (TF32) and a sixteenth (float32), and trained SAEs have fewer.
  */
 const DENSE_SHARE = 1 / 32;
-/** Min entries of a feature that one block sums up; blocks that do, at most. */
+/** Min entries of a feature that one block sums up. */
 const PART_ENTRIES = 256;
+/** Max blocks that sum up parts of features' entries. */
 const MOST_PARTS = 2048;
-/** A feature that was silent for 10,000 steps would hold its block up for milliseconds, one multiplication a step. */
+/**
+ * Steps between updates of lazy moments: a feature that was silent for 10,000 steps would delay its block by
+ * milliseconds, with one multiplication per step.
+ */
 const SETTLE_EVERY = 256;
-/** Tokens in a batch at most: a tile of counts is summed in int. */
+/** Max tokens per batch: a tile of counts is summed in int. */
 const MOST_TOKENS = 2 ** 18;
 
-/** How work is cut, and forms that no architecture has: tests set these. */
+/** Sizes into which work is split, and forms that no architecture has; set by tests. */
 export interface PlanOverrides {
   /** Bytes of pre-activations that exist at a time. */
   readonly slice?: number;
-  /** The form of the loss, where it is not what the architecture says. */
+  /** The form of the loss, if not the architecture's. */
   readonly form?: SparseForm | undefined;
-  /** Share of active entries above which a slice is passed by products; 1: never. */
+  /** Share of active entries above which a slice is computed by matrix products; 1: never. */
   readonly denseShare?: number;
   /** Min entries of a feature that one block sums up. */
   readonly partEntries?: number;
-  /** Steps after which second moments that were left behind are brought up to date. */
+  /** Steps between updates of lazy second moments. */
   readonly settleEvery?: number;
 }
 
@@ -68,26 +78,28 @@ interface View {
 export interface CudaPlan {
   readonly form: SparseForm;
   readonly precision: ProductPrecision;
-  /** Length of rows of W_enc and of x on the device: d_in padded to 16 bytes of bfloat16 with zeros, which stay zero. */
+  /**
+   * Length of rows of W_enc and of x on the device: d_in padded to 16 bytes of bfloat16 with zeros, which stay zero.
+   */
   readonly dInRow: number;
-  /** That of rows of W_dec and of what is reconstructed. */
+  /** Length of rows of W_dec and of reconstructions. */
   readonly dOutRow: number;
   /** Words of 32 features in a row of the mask. */
   readonly words: number;
   /** Features whose pre-activations exist at a time. */
   readonly slice: number;
   readonly slices: number;
-  /** Lists of entries, each token-major: one per slice, or one of them all. */
+  /** Lists of entries, each token-major: one per slice, or one for all. */
   readonly lists: number;
-  /** Entries per token, at most or on average, where the largest of a token or of the batch are selected; else 0. */
+  /** Max (per token) or mean (per batch) entries per token if the largest are selected; otherwise 0. */
   readonly k: number;
-  /** Are they selected over the whole batch? */
+  /** Are the largest selected over the whole batch? */
   readonly wholeBatch: boolean;
-  /** Per token: of each slice as many as can be among them. */
+  /** Candidates per token: from each slice as many as can be among the largest. */
   readonly candidates: number;
   /** Rows of r per token: one for each of the prefixes. */
   readonly levels: number;
-  /** Entries of dead features per token, with AuxK, at most; else 0. */
+  /** Max entries of dead features per token, with AuxK; otherwise 0. */
   readonly kAux: number;
   readonly deadCandidates: number;
   /** Rows of the mask: tokens, and as many again for the entries of dead features. */
@@ -96,27 +108,27 @@ export interface CudaPlan {
   /** Threads of a block that works on one row. */
   readonly threads: number;
   readonly rowBlocks: number;
-  /** Can slices be passed by products? */
+  /** Can slices be computed by matrix products? */
   readonly dense: boolean;
   /** Slices whose active entries are counted. */
   readonly found: number;
-  /** Entries of a slice of so many features above which it is. */
+  /** Max active entries of a slice with this many features for it to be listed; with more, matrix products are used. */
   readonly mostListed: (features: number) => number;
   readonly partEntries: number;
   readonly settleEvery: number;
   /** Max parts of features' entries. */
   readonly parts: number;
-  /** Which of them are trained, and is W_dec's dot with the second residual of use? */
+  /** Which parameters are trained, and is W_dec's dot product with the second residual needed? */
   readonly trains: Readonly<Record<'W_enc' | 'W_dec' | 'b_dec', boolean>>;
   readonly secondDots: boolean;
   /** Bytes of each array except those of entries. */
   readonly arrays: ReadonlyMap<string, number>;
   readonly views: ReadonlyMap<string, View>;
-  /** Room for entries at first. */
+  /** Initial room for entries. */
   readonly entries: number;
-  /** There are never more that are listed. */
+  /** Max listed entries. */
   readonly mostEntries: number;
-  /** Bytes of the device at most. */
+  /** Max bytes on the device. */
   readonly bytes: number;
 }
 
@@ -176,19 +188,19 @@ function sizesOfPlan(settings: EngineSettings, form: SparseForm, overrides: Plan
     settleEvery: overrides.settleEvery ?? SETTLE_EVERY,
     parts: Math.min(MOST_PARTS, Math.ceil((2 * batch * ((k || dSae) + kAux)) / partEntries)),
     trains: { W_enc: trains('W_enc'), W_dec: trains('W_dec'), b_dec: trains('b_dec') },
-    // Nothing that is trained may need the gradient of g.
+    // No trained parameter may need the gradient of g.
     secondDots:
       form.second !== undefined &&
       [trains('W_enc'), isTrained(settings, form.select.bias), trains('b_dec')].includes(true),
   };
 }
 
-/** Entries of all slices at most. */
+/** Max entries of all slices. */
 function sumOfSlices({ slice, slices, mostListed }: PlannedSizes, dSae: number): number {
   return (slices - 1) * mostListed(slice) + mostListed(dSae - (slices - 1) * slice);
 }
 
-/** @throws Refusal if something would be more than the kernels count to */
+/** @throws Refusal if a count would exceed what the kernels can count to */
 export function checkCounts({ batch, dSae }: EngineSettings, plan: CudaPlan): void {
   const { mostEntries, lists } = plan;
   const refused = (what: string) =>
@@ -197,18 +209,22 @@ export function checkCounts({ batch, dSae }: EngineSettings, plan: CudaPlan): vo
   if (Math.max(mostEntries, lists * batch) > MOST_ENTRIES) {
     throw refused(`up to ${mostEntries} active features, and the CUDA engine counts to ${MOST_ENTRIES}`);
   }
-  // Of a digit, the candidates of all slices and one slice are counted in int.
+  // Per digit, the candidates of all slices plus one slice are counted in int.
   const candidates = plan.wholeBatch ? batch * (plan.candidates + plan.slice) : 0;
   if (candidates > MOST_ENTRIES) {
     throw refused(`up to ${candidates} candidates for its largest, and the CUDA engine counts to ${MOST_ENTRIES}`);
   }
 }
 
-/** What of a form the engine does not compute, to complete "--engine cuda cannot train this SAE: …"; else undefined. */
+/**
+ * The part of a form that the engine does not support, to complete "--engine cuda cannot train this SAE: …"; or
+ * undefined.
+ */
 export function lacking({ select, auxK, rule, second, prefixes }: SparseForm): string | undefined {
   if (auxK && (second || rule !== 'relu')) return 'it computes the auxiliary loss of dead features with ReLU only';
   if (second && prefixes) return 'it computes no second reconstruction next to those of prefixes';
-  // Where a slice alone decides its entries, each has a list, and room for their entries is made before they are counted.
+  // Where a slice alone decides its entries, each has a list, and room for their entries is made before they are
+  // counted.
   if ((auxK || prefixes) && (select.kind === 'positive' || select.kind === 'threshold')) {
     return 'it computes AuxK and prefixes only where the k largest are active';
   }
@@ -245,7 +261,7 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   arrays.set('counts', 4 * batch);
   const lists = sizes.lists + Number(sizes.kAux > 0);
   arrays.set('token_start', 4 * (lists * batch + 1));
-  // Entries of the lists before, and of all: the first stays 0.
+  // Numbers of entries in the preceding lists, and of all: the first stays 0.
   arrays.set('totals', 8 * (lists + 1));
   arrays.set('tile_sums', 8 * Math.ceil(Math.max(batch, dSae) / SCAN_TILE));
   if (sizes.k > 0) addCandidates(arrays, batch, sizes);
@@ -277,7 +293,7 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   return arrays;
 }
 
-/** What slices leave of which the largest are selected. */
+/** Candidates from the slices, among which the largest are selected. */
 function addCandidates(
   arrays: Map<string, number>,
   batch: number,
@@ -286,7 +302,7 @@ function addCandidates(
   for (const name of ['candidate', 'candidate_p']) arrays.set(name, 4 * batch * candidates);
   if (wholeBatch) {
     arrays.set('candidate_start', 4 * (slices * batch + 1));
-    // As `totals`.
+    // Like `totals`.
     arrays.set('candidate_totals', 8 * (slices + 1));
     arrays.set('cut', CUT_BYTES);
     arrays.set('tallies', TALLY_BYTES);
@@ -296,7 +312,7 @@ function addCandidates(
   }
 }
 
-/** What selects the largest of dead features; their entries' residual lies behind r. */
+/** Arrays for selecting the largest of dead features; their entries' residual follows r. */
 function addDeadArrays(
   arrays: Map<string, number>,
   batch: number,
@@ -308,7 +324,7 @@ function addDeadArrays(
   arrays.set('error_variance', 4 * Math.ceil(dOutRow / WARP));
 }
 
-/** Doubles: sums, and what was found in each slice. */
+/** Doubles: sums, and the number of entries found in each slice. */
 export function metricsBytes({ found }: Pick<CudaPlan, 'found'>): number {
   return 8 * (METRIC_SUMS.length + found);
 }
@@ -338,7 +354,7 @@ function viewsOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, Vie
     ['m/bias', all(`m/${select.bias}`)],
     ['v/bias', all(`v/${select.bias}`)],
     ...(settings.dOut === undefined ? [['yc', all('xc')] as const] : []),
-    // A feature's gradients lie where the dots of its entries were.
+    // A feature's gradients replace the dots of its entries.
     ['f', all('df')],
     ['dp', all('dg')],
     ['g', all('p')],
@@ -358,14 +374,14 @@ function viewsOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, Vie
   ]);
 }
 
-/** How an array of the state lies on the device. */
+/** Layout of an array of the state on the device. */
 interface DeviceShape {
-  /** One per feature where it is a matrix, else one. */
+  /** One per feature for a matrix, otherwise one. */
   readonly rows: number;
   readonly width: number;
-  /** Elements from one row to the next; what has a row per feature, and b_dec, is padded. */
+  /** Elements from one row to the next; arrays with a row per feature, and b_dec, are padded. */
   readonly padded: number;
-  /** The state has it by columns: W_enc [d_in, d_sae]. */
+  /** Is it stored by columns in the state? W_enc [d_in, d_sae] is. */
   readonly transposed: boolean;
 }
 
@@ -381,7 +397,7 @@ function paddedRow(width: number): number {
   return 8 * Math.ceil(width / 8);
 }
 
-/** Bytes of x in a batch, and of its target where that is another. */
+/** Bytes of x in a batch, and of its target if that is different. */
 export function batchBytes({
   batch,
   dIn,
@@ -392,18 +408,18 @@ export function batchBytes({
   return dOut === undefined ? { x: bytes * dIn } : { x: bytes * dIn, y: bytes * dOut };
 }
 
-/** Bytes of the host: a copy of the state for a checkpoint, the batches on their way, and a piece of the state. */
+/** Bytes on the host: a copy of the state for a checkpoint, the batches in transfer, and a piece of the state. */
 export function hostBytes(settings: EngineSettings): number {
   const { x = 0, y = 0 } = batchBytes(settings);
   return stateBytes(settings) + 2 * (x + y) + PIECE_BYTES;
 }
 
-/** Entries that room is made for where so many, of at most `most`, are asked for. */
+/** Number of entries to allocate if this many, out of at most `most`, are requested. */
 export function entryRoom(entries: number, most: number): number {
   return Math.min(Math.ceil(entries * (1 + SPARE)), most);
 }
 
-/** Bytes of the arrays of that many entries. */
+/** Bytes of the arrays for this many entries. */
 export function entryBytes(entries: number): number {
   return ENTRY_ARRAYS.length * 4 * entries;
 }

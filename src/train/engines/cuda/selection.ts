@@ -5,15 +5,15 @@ import { cutDigits, PICK_THREADS } from './kernels/largest-of-batch.js';
 import { type StepParts, THREADS, type TokenStarts } from './launcher.js';
 import { WARP } from './plan.js';
 
-/** What decides which kernels list the entries of a step. */
+/** The choices that determine which kernels list the entries of a step. */
 export interface ListedKinds {
-  /** Of each slice a guess: is it passed by products? Where that is wrong, the step leaves. */
+  /** For each slice a guess: is it computed by matrix products? If that is wrong, the step returns early. */
   readonly dense: readonly boolean[];
   /** With AuxK: was a feature dead before the step? */
   readonly revives: boolean;
 }
 
-/** Asks for the kernels that list the entries of a batch, token-major, whose p comes a slice at a time. */
+/** Launches the kernels that list the entries of a batch, token-major, with p computed a slice at a time. */
 export class EntrySelection {
   constructor(
     private readonly parts: StepParts,
@@ -22,7 +22,7 @@ export class EntrySelection {
     private readonly deadFeatures: DeadFeatures,
   ) {}
 
-  /** Of a slice that is passed by products, its part of the reconstructions is computed, too. */
+  /** For a slice computed by matrix products, its part of the reconstructions is added, too. */
   select({ dense, revives }: ListedKinds): void {
     const { k, wholeBatch, lists } = this.parts.plan;
     if (wholeBatch) this.selectLargestOfBatch(revives);
@@ -33,7 +33,7 @@ export class EntrySelection {
     this.deadFeatures.gather(this.startTokens(lists));
   }
 
-  /** Those above 0: a slice alone decides its entries. */
+  /** The entries above 0: each slice determines its own. */
   private selectPositive(dense: readonly boolean[]): void {
     const { settings, plan, launcher } = this.parts;
     const perToken = { blocks: settings.batch, threads: THREADS };
@@ -49,7 +49,7 @@ export class EntrySelection {
     }
   }
 
-  /** A token's k largest. */
+  /** The k largest per token. */
   private selectLargest(revives: boolean): void {
     const { settings, plan, device, arrays, launcher } = this.parts;
     const perToken = { blocks: settings.batch, threads: THREADS };
@@ -64,7 +64,7 @@ export class EntrySelection {
     launcher.run('gather', perToken, { first: 0, count: settings.dSae, most: plan.k, ...this.startTokens(0) });
   }
 
-  /** The k · B largest of the batch: those of the slices so far, slice after slice. */
+  /** The k · B largest of the batch: slice by slice, the largest of the slices so far. */
   private selectLargestOfBatch(revives: boolean): void {
     const { settings, plan, device, arrays, launcher } = this.parts;
     const { batch, dSae } = settings;
@@ -107,7 +107,7 @@ export class EntrySelection {
     return { token_start: starts, total };
   }
 
-  /** Is the slice what it was taken for? */
+  /** Was the guess about the slice right? */
   private judge(s: number, { count }: FeatureRange, listed: number, { token_start, total }: TokenStarts): void {
     const { settings, plan, arrays, launcher } = this.parts;
     const blocks = listed ? 1 : Math.ceil((settings.batch + 1) / THREADS);

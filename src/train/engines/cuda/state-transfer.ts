@@ -11,14 +11,14 @@ interface Piece {
   readonly count: number;
 }
 
-/** Carries the state between the engines' arrays and the device's, in pieces through page-locked memory. */
+/** Transfers the state between the engines' arrays and the device's, in pieces through page-locked memory. */
 export class StateTransfer {
   constructor(
     private readonly run: StepParts,
     private readonly pieceBytes = PIECE_BYTES,
   ) {}
 
-  /** Writes what `start` has of the state; the rest stays as it is. */
+  /** Writes the parts of the state given in `start`; the rest is unchanged. */
   async load(start: TrainerState): Promise<void> {
     const { device, settings } = this.run;
     for (const name of stateShapes(settings).keys()) {
@@ -34,7 +34,7 @@ export class StateTransfer {
     }
   }
 
-  /** A copy of those arrays of the state. */
+  /** A copy of these arrays of the state. */
   async read(names: Iterable<string>): Promise<Map<string, Float32Array>> {
     const { device, settings } = this.run;
     const state = new Map<string, Float32Array>();
@@ -79,7 +79,7 @@ export class StateTransfer {
     return count * shapeOnDevice(name, this.run.settings).width;
   }
 
-  /** Where runs of the piece lie in it and in the whole array. */
+  /** Positions of the piece's runs in it and in the whole array. */
   private forRuns(piece: Piece, copy: (at: number, from: number, length: number) => void): void {
     const { first, count } = piece;
     const { rows, width, transposed } = shapeOnDevice(piece.name, this.run.settings);
@@ -87,7 +87,7 @@ export class StateTransfer {
     else copy(0, first * width, this.elements(piece));
   }
 
-  /** Between the piece on the device and its place there. */
+  /** Copies between the piece on the device and its array there. */
   private move(kernel: 'toRows' | 'fromRows', { name, first, count }: Piece, staging: DevicePointer): void {
     const { settings, plan, arrays, launcher } = this.run;
     const { width, padded, transposed } = shapeOnDevice(name, settings);

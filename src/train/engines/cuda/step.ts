@@ -9,8 +9,8 @@ import { CHUNK, COUNTER_BYTES, type CudaPlan, WARP } from './plan.js';
 import { EntrySelection, type ListedKinds } from './selection.js';
 
 /**
- * Asks for the kernels of a step, one after another; nothing here waits. A step that finds too little room for its
- * entries, or a slice that is not what it was taken for, changes nothing and says so in its metrics.
+ * Launches the kernels of a step in order, without waiting. A step that has too little room for its entries, or a wrong
+ * guess about a slice, changes nothing and reports that in its metrics.
  */
 export class StepLauncher {
   private readonly denseSlices: DenseSlices;
@@ -65,33 +65,33 @@ export class StepLauncher {
     if (settings.dOut !== undefined) launcher.run('centreTarget', perRow, { y: arrays.at(`y${slot}`) });
   }
 
-  /** Its variance and its entries. */
+  /** The batch's variance and its entries. */
   private select(kinds: ListedKinds): void {
     const { plan, launcher } = this.parts;
     launcher.run('variance', { blocks: Math.ceil(plan.dOutRow / WARP), threads: COLUMN_THREADS });
     this.selection.select(kinds);
   }
 
-  /** ŷ and the second reconstruction, and what they leave of y. */
+  /** ŷ and the second reconstruction, and their residuals. */
   private decode(dense: boolean): void {
     const { settings, plan, launcher } = this.parts;
     launcher.run('decode', { blocks: settings.batch, threads: plan.threads }, { dense: Number(dense) });
   }
 
-  /** How many entries the first rows have. */
+  /** Number of entries of the first rows. */
   private total(rows: number): KernelValues {
     const { arrays, settings } = this.parts;
     const ofTokens = arrays.at('total');
     return { total: rows > settings.batch ? ofTokens + 8n : ofTokens };
   }
 
-  /** The entries of the first rows feature-major, and those of one feature in parts where they are many. */
+  /** The entries of the first rows, feature-major; those of a feature with many are split into parts. */
   private regroup(rows: number): void {
     const { plan, settings, arrays, launcher } = this.parts;
     const chunks = Math.ceil(rows / CHUNK);
     const tiles = { blocks: [Math.ceil(plan.words / WARPS), chunks], threads: THREADS } as const;
     const perFeature = { blocks: Math.ceil(settings.dSae / THREADS), threads: THREADS };
-    // Of no list: 0.
+    // Belongs to no list: 0.
     const [before, end] = [arrays.at('totals'), arrays.at('total_by_feature')];
     launcher.run('countColumns', tiles, { rows });
     launcher.run('prefixChunks', perFeature, { chunks });
@@ -102,7 +102,7 @@ export class StepLauncher {
     launcher.scan(settings.dSae, { counts: arrays.at('part_counts'), starts: arrays.at('part_start'), before, end });
   }
 
-  /** Gradients and Adam, of what features own and then of b_dec. */
+  /** Gradients and Adam, for the parameters of features and then for b_dec. */
   private update(numbers: KernelValues, dense: readonly boolean[]): void {
     const { plan, settings, launcher } = this.parts;
     const perRow = { threads: plan.threads };
@@ -126,7 +126,7 @@ export class StepLauncher {
     if (followedBy(settings)) launcher.run('follow', { blocks: Math.ceil(settings.dSae / THREADS), threads: THREADS });
   }
 
-  /** What features own besides their rows. */
+  /** The parameters of features other than their rows. */
   private updateListed({ first, count }: FeatureRange, numbers: KernelValues): void {
     const shape = { blocks: Math.ceil(count / WARPS), threads: THREADS };
     this.parts.launcher.run('features', shape, { ...numbers, first, count });
@@ -148,12 +148,12 @@ export class StepLauncher {
   }
 }
 
-/** Features that are updated by one launch; `slice` where it is one that is not listed. */
+/** Features updated by one launch; `slice` if it is one that is not listed. */
 interface UpdatedRange extends FeatureRange {
   readonly slice?: number;
 }
 
-/** Slices that are not listed by themselves, the others as few ranges as they are. */
+/** Each unlisted slice separately, the others merged into as few ranges as possible. */
 function rangesOf(plan: CudaPlan, { dSae }: EngineSettings, dense: readonly boolean[]): readonly UpdatedRange[] {
   if (!dense.includes(true)) return [{ first: 0, count: dSae }];
   const ranges: UpdatedRange[] = [];

@@ -40,19 +40,19 @@ export interface CompileTarget {
 }
 
 /**
- * Machine code where the compiler knows the card, PTX of the nearest older architecture where the card is newer.
+ * Machine code if the compiler supports the card, PTX for the nearest older architecture if the card is newer.
  *
  * @param architecture the card's compute capability, ten times the major version and the minor one
  * @param supported the compiler's
- * @throws Refusal when the card is too old
+ * @throws Refusal if the card is too old
  */
 export function targetOf(architecture: number, supported: readonly number[], compiler: string): CompileTarget {
   if (supported.includes(architecture)) return { options: [`--gpu-architecture=sm_${architecture}`], code: 'CUBIN' };
   const older = supported.filter((known) => known < architecture);
   if (older.length === 0) {
     throw new Refusal(
-      `This GPU (compute capability ${(architecture / 10).toFixed(1)}) is too old for NVRTC ${compiler}, which begins at ${(Math.min(...supported) / 10).toFixed(1)}.`,
-      'Put an older CUDA in SAE_PIPE_CUDA_LIBS (12 at the oldest), or use another GPU.',
+      `This GPU (compute capability ${(architecture / 10).toFixed(1)}) is too old for NVRTC ${compiler}, which supports ${(Math.min(...supported) / 10).toFixed(1)} and later.`,
+      'Put an older CUDA version in SAE_PIPE_CUDA_LIBS (12 or later), or use another GPU.',
       'cuda/gpu-too-old',
     );
   }
@@ -67,7 +67,7 @@ export class Nvrtc {
   /** Architectures that it compiles for: 90 is sm_90. */
   readonly architectures: readonly number[];
 
-  /** @throws Refusal when the library lacks a function */
+  /** @throws Refusal if the library lacks a function */
   constructor(
     private readonly koffi: Native,
     library: ReturnType<Native['load']>,
@@ -94,7 +94,7 @@ export class Nvrtc {
   /**
    * Compiles on another thread; the event loop continues.
    *
-   * @throws Refusal with the compiler's words when the source does not compile
+   * @throws Refusal with the compiler's message if the source does not compile
    */
   async compile(source: string, { options, code }: CompileTarget): Promise<Uint8Array> {
     const out = new BigUint64Array(1);
@@ -108,7 +108,7 @@ export class Nvrtc {
         options.length,
         pointers,
       );
-      // Until here the options are held by their addresses only.
+      // Keeps the options alive until here: koffi only has their addresses.
       texts.length = 0;
       if (status === COMPILATION_FAILED) {
         const log = this.text(program, 'nvrtcGetProgramLogSize', 'nvrtcGetProgramLog');
@@ -149,36 +149,38 @@ export class Nvrtc {
 
 function failed(name: NvrtcFunction, status: number): Refusal {
   return new Refusal(
-    `CUDA's run-time compiler failed: ${name} answered nvrtcResult ${status}.`,
+    `CUDA's run-time compiler failed: ${name} returned nvrtcResult ${status}.`,
     NVRTC.remedy,
     'cuda/compiler-failed',
   );
 }
 
-/** @param newest see findLibrary; @throws Refusal when there is none */
+/** @param newest see findLibrary; @throws Refusal if there is none */
 export function openNvrtc(koffi: Native, where: readonly LibraryPlace[], newest?: number): Nvrtc {
   const { library, path } = findLibrary(NVRTC, where, (file) => koffi.load(file), newest);
   return new Nvrtc(koffi, library, path);
 }
 
-/** Everything that decides what compiled kernels are. */
+/** Everything that determines the compiled kernels. */
 interface CubinKey {
   readonly source: string;
   readonly options: readonly string[];
-  /** Of NVRTC, `12.9`. */
+  /** NVRTC's version, `12.9`. */
   readonly compiler: string;
-  /** CUDA's version that the driver serves, as it numbers it. */
+  /** The CUDA version supported by the driver, in its own numbering. */
   readonly driver: number;
 }
 
 const DIGEST = 32;
 
-/** Compiled kernels on disk, so that a run starts without compiling. A file is the SHA-256 of the code, then the code. */
+/**
+ * Compiled kernels on disk, so that a run starts without compiling. A file is the SHA-256 of the code, then the code.
+ */
 export class CubinCache {
-  /** @param directory undefined: nothing is kept */
+  /** @param directory undefined: no cache */
   constructor(readonly directory: string | undefined) {}
 
-  /** The compiled kernels; null if there are none, or the file is not whole. */
+  /** The compiled kernels; null if there are none, or the file is incomplete. */
   async read(key: CubinKey): Promise<Uint8Array | null> {
     if (this.directory === undefined) return null;
     const bytes = await readFile(this.path(this.directory, key)).catch(() => null);
@@ -187,7 +189,7 @@ export class CubinCache {
     return digest(code).equals(bytes.subarray(0, DIGEST)) ? code : null;
   }
 
-  /** A directory that cannot be written costs the next run its compilation, and this one nothing. */
+  /** If the directory cannot be written, the next run compiles again; this one is not affected. */
   async write(key: CubinKey, code: Uint8Array): Promise<void> {
     if (this.directory === undefined) return;
     try {
@@ -210,7 +212,7 @@ function digest(bytes: Uint8Array): Buffer {
   return createHash('sha256').update(bytes).digest();
 }
 
-/** The cache in its place (cudaCacheDirectory). */
+/** The cache at its default location (cudaCacheDirectory). */
 export function cubinCache(environment: Readonly<Record<string, string | undefined>> = process.env): CubinCache {
   return new CubinCache(cudaCacheDirectory(environment));
 }
@@ -254,7 +256,7 @@ export class Cublas {
   private readonly one = Float32Array.of(1);
   private readonly zero = Float32Array.of(0);
 
-  /** @throws Refusal when the library lacks a function, or has no memory */
+  /** @throws Refusal if the library lacks a function, or has too little memory */
   constructor(
     library: ReturnType<Native['load']>,
     readonly path: string,
@@ -281,7 +283,7 @@ export class Cublas {
 
   /**
    * Starts a product. cuBLAS's matrices are column-major, ours row-major, and a row-major matrix is its transpose
-   * column-major: Cᵀ [n × m] = op(B)ᵀ op(A)ᵀ, without moving anything. B [k × n] is Bᵀ as it lies; B lying as [n × k]
+   * column-major: Cᵀ [n × m] = op(B)ᵀ op(A)ᵀ, without moving anything. B [k × n] as stored is Bᵀ; B stored as [n × k]
    * is Bᵀ's transpose, and so it is with A.
    */
   multiply(product: Product): void {
@@ -319,7 +321,7 @@ export class Cublas {
     if (status === ALLOC_FAILED) {
       throw new Refusal(
         `cuBLAS found too little memory on the GPU (${name}: ${said}).`,
-        'Use a smaller --batch or --d-sae, or stop what else runs on the GPU.',
+        'Use a smaller --batch or --d-sae, or stop other programs on the GPU.',
         'cuda/out-of-memory',
       );
     }
@@ -333,15 +335,15 @@ export class Cublas {
     const remedy =
       name === 'cublasCreate_v2'
         ? 'See whether the driver serves this version (nvidia-smi), or name another in SAE_PIPE_CUDA_LIBS.'
-        : 'Go on from the last checkpoint with --resume.';
-    throw new Refusal(`cuBLAS (${this.path}) failed: ${name} answered ${said}.`, remedy, 'cuda/cublas-failed');
+        : 'Resume from the last checkpoint with --resume.';
+    throw new Refusal(`cuBLAS (${this.path}) failed: ${name} returned ${said}.`, remedy, 'cuda/cublas-failed');
   }
 }
 
-/** @param newest see findLibrary; @throws Refusal when there is none */
+/** @param newest see findLibrary; @throws Refusal if there is none */
 export function openCublas(koffi: Native, where: readonly LibraryPlace[], stream: bigint, newest?: number): Cublas {
   const load = (path: string) => {
-    // Its other half, for which the loader would search only its own directories.
+    // Its companion library, for which the loader would search only its own directories.
     const half = path.replace('libcublas.so', 'libcublasLt.so');
     if (existsSync(half)) koffi.load(half);
     return koffi.load(path);

@@ -248,8 +248,8 @@ function addressSpace(): number {
 }
 
 /**
- * Checks that the memories of all workers can be created: otherwise, libraries abort the process in the middle of their
- * own work.
+ * Checks that the memories of all workers can be created: otherwise, libraries abort the process in the middle of
+ * a call.
  *
  * @throws Refusal with the limit and the requirement
  */

@@ -92,7 +92,7 @@ test('too little memory is reported in bytes: requested, free, total', { skip },
   const refusal = await refusalOf(() => device.allocate(2.5 * 2 ** 20), Refusal, 'cuda/out-of-memory');
   assert.equal(
     refusal.message,
-    'The memory of Stub 40 is too small: 2.5 MiB more were asked for, and 2.0 MiB of 3.0 MiB are free.',
+    'The memory of Stub 40 is too small: 2.5 MiB more are needed, but only 2.0 MiB of 3.0 MiB are free.',
   );
   assert.match(refusal.remedy!, /--batch or --d-sae/);
   // Nothing is broken: less memory is still available.
@@ -101,7 +101,7 @@ test('too little memory is reported in bytes: requested, free, total', { skip },
   await refuses(
     () => device.allocateHost(2 ** 20),
     'cuda/no-locked-memory',
-    'The system gives no 1.0 MiB of page-locked memory',
+    'The system cannot provide 1.0 MiB of page-locked memory',
   );
   stub.fail('cublasGemmEx', 3);
   const product = { m: 1, n: 1, k: 1, a: 0n, b: 0n, c: 0n, transposedB: false, strideC: 1, precision: 'tf32' } as const;

@@ -35,7 +35,7 @@ test('machine code for a card that the compiler knows, PTX of the nearest older 
     () => targetOf(70, SUPPORTED, '13.0'),
     'cuda/gpu-too-old',
     '(compute capability 7.0) is too old for NVRTC 13.0',
-    'at 7.5',
+    'supports 7.5',
   );
 });
 
@@ -75,7 +75,7 @@ test("the compiler's errors for a broken source are in the refusal; the next sou
   await refuses(
     () => nvrtc.compile(SOURCE, { options: ['--no-such-option'], code: 'CUBIN' }),
     'cuda/compiler-failed',
-    'answered nvrtcResult 5',
+    'returned nvrtcResult 5',
   );
   assert.ok((await nvrtc.compile(SOURCE, target)).length > 1000);
 });

@@ -279,7 +279,7 @@ test('a GPU older than the compiler, and a driver older than the libraries, are 
   await refuses(
     () => opened(),
     'cuda/gpu-too-old',
-    'This GPU (compute capability 6.1) is too old for NVRTC 12.9, which begins at 7.5',
+    'This GPU (compute capability 6.1) is too old for NVRTC 12.9, which supports 7.5',
   );
   stub.set({ version: 11_080 });
   await refuses(() => opened(), 'cuda/no-library', 'libnvrtc.so.12 is newer than the driver, which supports CUDA 11');

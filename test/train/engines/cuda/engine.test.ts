@@ -90,7 +90,8 @@ test('a device with too little memory is refused with the numbers, and closed', 
   const large = smallSettings('gated', { dIn: 3072, dSae: 131_072, batch: 4096, batchDType: 'float16' });
   const device = await CpuDevice.open({ bytes: 7 * 2 ** 30 });
   const refused = (error: unknown) =>
-    error instanceof Refusal && /--d-sae 131072 .* needs \d+\.\d GiB of memory on .*, and 7\.0 GiB/.test(error.message);
+    error instanceof Refusal &&
+    /--d-sae 131072 .* needs \d+\.\d GiB of memory on .*, but only 7\.0 GiB/.test(error.message);
   await assert.rejects(openCudaEngine(large, new Map(), 0, device), refused);
   assert.ok(device.isClosed);
   const { bytes, slice, slices, mostEntries } = planCuda(large);

@@ -1,8 +1,8 @@
 /** Slices of which many entries are active: everything per entry becomes a matrix, and sums over entries products. */
 
 /**
- * Whether a slice is what it was taken for: listed entry by entry where few are active, else passed by products. What it
- * is follows from the number found alone. Where the guess was wrong, or the entries find no room, the step leaves. A
+ * Whether a slice is what it was taken for: listed entry by entry where few are active, else passed by products. What
+ * it is follows from the number found alone. Where the guess was wrong, or the entries find no room, the step leaves. A
  * slice that is not listed has no entries in any list.
  */
 export const judge = /* cuda */ `
@@ -20,7 +20,7 @@ extern "C" __global__ void judge(const judge_arguments a) {
 `;
 
 /**
- * `activate`: f and g of a slice from its p, 0 if it is no entry, and the token's sums of what is penalised, of features
+ * `activate`: f and g of a slice from its p, 0 if it is not an entry, and the token's sums of the penalty, of features
  * with f > 0 and of ReLU(θ − h) of dead ones, added to dense_sums [2 or 3, BATCH]. One block per token.
  *
  * `denseFeatures`: what `features` does, from the slice's p and the products of W_dec with the residuals: p becomes ∂p,

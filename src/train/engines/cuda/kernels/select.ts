@@ -1,8 +1,8 @@
 /** Select: the batch centred, and the entries of its pre-activations that count, token-major and feature-major. */
 
 /**
- * xc = s (m ∘ x) − b_dec, padded with zeros; in bfloat16 too where products are. A target other than the input has b_dec for
- * itself, yc = s_out (m_out ∘ y) − b_dec, and xc is s (m ∘ x). One block per token.
+ * xc = s (m ∘ x) − b_dec, padded with zeros; in bfloat16 too where products are. A target other than the input has
+ * b_dec for itself, yc = s_out (m_out ∘ y) − b_dec, and xc is s (m ∘ x). One block per token.
  */
 export const centre = /* cuda */ `
 // A product that is rounded before anything is added to it, as the other engines round it.
@@ -52,7 +52,7 @@ extern "C" __global__ void centreScaled(const centreScaled_arguments a) {
 
 /**
  * Sets the bits of the entries of a row that are active, 0 if they are not listed, and returns the number of those
- * that are to every thread. All threads of the block must come; `is` is requested entries [0, count).
+ * that are to every thread. All threads of the block must come; `is` is called for entries [0, count).
  */
 export const markWords = /* cuda */ `
 // Loads that are under way at once.
@@ -102,8 +102,8 @@ extern "C" __global__ void mark(const mark_arguments a) {
 
 /**
  * Lists active entries of features [first, first + count), token after token, features ascending: feature and p.
- * word_start [BATCH, WORDS] keeps where the entries of each word begin. Nothing is written where there is too little room: the step is then repeated
- * with more. One block per token.
+ * word_start [BATCH, WORDS] keeps where the entries of each word begin. Nothing is written where there is too little
+ * room: the step is then repeated with more. One block per token.
  */
 export const gather = /* cuda */ `
 extern "C" __global__ void gather(const gather_arguments a) {
