@@ -340,7 +340,7 @@ test('an empty corpus, a hook that does not exist, a context beyond the model ar
   const corpus = join(root, 'empty.jsonl');
   writeFileSync(corpus, '');
   for (const [more, message] of [
-    [{ corpus }, /does not fill a single context/],
+    [{ corpus }, /0 tokens.* single context/],
     [{ hook: ['blocks.2.hook_resid_pst'] }, /The model has no hook "blocks\.2\.hook_resid_pst"/],
     [{ hook: ['blocks.4.hook_resid_post'] }, /4 layers/],
     [{ context: 513 }, /longer than the model's 512/],
