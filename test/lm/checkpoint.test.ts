@@ -43,12 +43,12 @@ test('the bundled model opens with the numbers of its config.json', async () => 
 test('missing and broken files are refused by name', async () => {
   await assert.rejects(openCheckpoint(join(root, 'nowhere')), refusal(/The model directory .*nowhere does not exist/));
   for (const [file, content, message] of [
-    ['config.json', undefined, /There is no file .*config\.json/],
+    ['config.json', undefined, /config\.json does not exist/],
     ['config.json', '{"model_type": "gemma"', /config\.json is not JSON/],
     ['config.json', '{"model_type": "mamba"}', /of type "mamba"/],
     ['config.json', '{"model_type": "gemma"}', /config\.json: hidden_size/],
     ['model.safetensors', undefined, /has no model\.safetensors/],
-    ['model.safetensors', 'short', /not a whole safetensors file: it has 5 bytes/],
+    ['model.safetensors', 'short', /not a complete safetensors file: it has 5 bytes/],
     ['model.safetensors', Buffer.alloc(64, 0xff), /its header claims 18446744073709551615 bytes/],
   ] as const) {
     const directory = copy();

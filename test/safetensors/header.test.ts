@@ -121,7 +121,7 @@ test('the files that the Python library wrote are read as they are', async () =>
 
 test('a missing file is refused by name', async (t) => {
   const path = join(temporaryDirectory(t), 'gone.safetensors');
-  await refuses(() => readSafetensorsHeader(path), 'safetensors/no-file', `There is no file ${path}`);
+  await refuses(() => readSafetensorsHeader(path), 'safetensors/no-file', path);
 });
 
 test('a directory in the place of the file is refused by name', async (t) => {

@@ -205,7 +205,7 @@ test('what does not belong together is refused, and nothing is written', async (
     [[await saved(identity(192), { context_size: -3 })], {}, /metadata\.context_size/],
     [[await saved(identity(192, Number.NaN))], {}, /holds NaN in W_dec/],
     [[root], {}, /is not an SAE directory/],
-    [[fits], { model: root }, /There is no file .*config\.json/],
+    [[fits], { model: root }, /config\.json does not exist/],
     [[fits], { tokens: 10_000_000 }, /has \d+ tokens in complete contexts.*is 10000000/],
     [[fits], { context: 1000 }, /longer than the model's 512/],
   ] as const) {
@@ -282,7 +282,7 @@ test('an SAE or a model that is replaced during an evaluation is refused, and no
         if (label.startsWith('evaluating')) change(sae);
       },
     };
-    await assert.rejects(evaluate(config, progress, never), /was changed while it was in use/, what);
+    await assert.rejects(evaluate(config, progress, never), /was changed while in use/, what);
     assert.ok(!existsSync(config.out), what);
   }
 });

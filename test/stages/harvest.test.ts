@@ -421,7 +421,7 @@ test('a model that is replaced during a harvest gives no more rows, and --resume
   other[other.length - 1]! ^= 1;
   const config = configured({ model });
   const progress: Progress = { ...silent, update: (done) => void (done >= 1000 && writeFileSync(path, other)) };
-  await assert.rejects(harvest(config, progress, never), /was changed while it was in use/);
+  await assert.rejects(harvest(config, progress, never), /was changed while in use/);
   await assert.rejects(harvest({ ...config, resume: true }, silent, never), /was begun with model/);
   writeFileSync(path, whole);
   const [directory] = await harvest({ ...config, resume: true }, silent, never);

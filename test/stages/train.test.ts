@@ -128,7 +128,7 @@ test('the newest --keep-checkpoints are kept, and a damaged one is skipped for t
   truncateSync(join(config.out, kept[2]!), 3000);
   const said: string[] = [];
   await train({ ...config, resume: true }, { ...silent, say: (line) => said.push(line) }, never);
-  assert.match(said.join('\n'), /checkpoint-00000020\.safetensors is not a whole .* Resuming from checkpoint-00000015/);
+  assert.match(said.join('\n'), /checkpoint-00000020\.safetensors is not a complete .* Resuming from checkpoint-00000015/);
   assert.deepEqual(outcome(config.out), whole);
 });
 
@@ -144,7 +144,7 @@ test('a resumed run with another setting is refused and shows the difference', a
   writeFileSync(checkpoint, readFileSync(checkpoint).subarray(0, 5000));
   await assert.rejects(
     train({ ...config, resume: true }, silent, never),
-    /checkpoint-00000001\.safetensors is not a whole/,
+    /checkpoint-00000001\.safetensors is not a complete/,
   );
 });
 
