@@ -4,7 +4,7 @@ import { hostname, userInfo } from 'node:os';
 import { basename } from 'node:path';
 import { z } from 'zod';
 import { endsWithJob, slurmJob } from '../machine/scheduler-job.js';
-import { type JobStanding, jobStanding } from '../machine/slurm-jobs.js';
+import { type JobState, jobState } from '../machine/slurm-jobs.js';
 
 /**
  * A process as identified by a lock. No timestamps are compared: clocks are set back and differ between machines.
@@ -82,8 +82,8 @@ function ranBeforeRequeue({ job }: Owner): boolean {
 }
 
 /** Slurm's state of the job that an owner ran in, if it did. */
-export function jobOfOwner({ job, user }: Owner): Promise<JobStanding> {
-  return job === undefined ? Promise.resolve('unknown') : jobStanding(job, user === userName());
+export function jobOfOwner({ job, user }: Owner): Promise<JobState> {
+  return job === undefined ? Promise.resolve('unknown') : jobState(job, user === userName());
 }
 
 /** The owner for people: command, pid, user, host and time. */

@@ -16,7 +16,7 @@ export const hasEnded = (state: string): boolean => ENDED.includes(state);
 export const hasFailed = (state: string): boolean => FAILED.includes(state);
 
 /** State of a job; `unknown` if Slurm does not say, or it is not this cluster's job. */
-export type JobStanding = 'over' | 'alive' | 'unknown';
+export type JobState = 'over' | 'alive' | 'unknown';
 
 /**
  * Is a job over? The controller (squeue) takes precedence over accounting (sacct), which lags. A job unknown to the
@@ -26,11 +26,11 @@ export type JobStanding = 'over' | 'alive' | 'unknown';
  * @param mine whether it is this user's job
  * @param patience timeout per query, in milliseconds
  */
-export async function jobStanding(
+export async function jobState(
   { cluster, id }: Pick<SlurmJob, 'cluster' | 'id'>,
   mine: boolean,
   patience?: number,
-): Promise<JobStanding> {
+): Promise<JobState> {
   // Another cluster may have a job with this number.
   if (cluster === '' || (await clusterHere(patience)) !== cluster) return 'unknown';
   const queue = await askSlurm('squeue', ['--noheader', '--states=all', '--format=%A|%T', `--jobs=${id}`], patience);

@@ -1,6 +1,6 @@
 import { type LockSeen, lookAtLock } from '../disk/lock.js';
 import { jobOfOwner, type Owner, ownerState } from '../disk/lock-owner.js';
-import type { JobStanding } from '../machine/slurm-jobs.js';
+import type { JobState } from '../machine/slurm-jobs.js';
 
 /** Is the process named in a lock running? `unknown` if that cannot be determined from here. */
 export type OwnerState = 'running' | 'gone' | 'unknown';
@@ -19,7 +19,7 @@ const SLOW = 5000;
 
 /** Reads locks, and queries Slurm about the jobs in them: rarely for each, and not while it answers slowly. */
 export class Owners {
-  private readonly asked = new Map<string, { at: number; standing: JobStanding }>();
+  private readonly asked = new Map<string, { at: number; standing: JobState }>();
   private quietUntil = 0;
 
   /** @param now a clock in milliseconds that is never set back */
@@ -36,7 +36,7 @@ export class Owners {
     return { ...seen, state: standing === 'over' ? 'gone' : standing === 'alive' ? 'running' : 'unknown' };
   }
 
-  private async standing(owner: Owner): Promise<JobStanding> {
+  private async standing(owner: Owner): Promise<JobState> {
     if (owner.job === undefined) return 'unknown';
     const key = `${owner.job.cluster} ${owner.job.id}`;
     const before = this.asked.get(key);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { jobStanding, listJobs } from '../../src/machine/slurm-jobs.js';
+import { jobState, listJobs } from '../../src/machine/slurm-jobs.js';
 import { type FakeSlurm, FORGOTTEN, HANGS, onCluster, withSlurm } from './fake-slurm.js';
 
 const JOB = { cluster: 'c', id: '7' };
@@ -37,13 +37,13 @@ const standings: readonly (readonly [what: string, slurm: FakeSlurm, standing: s
 for (const [what, slurm, standing] of standings) {
   test(`a job’s state: ${what}`, async (t) => {
     withSlurm(t, slurm);
-    assert.equal(await jobStanding(JOB, true, PATIENCE), standing);
+    assert.equal(await jobState(JOB, true, PATIENCE), standing);
   });
 }
 
 test('a job’s state: a program that hangs is not waited for, and the state is unknown', async (t) => {
   withSlurm(t, { scontrol, squeue: HANGS });
-  assert.equal(await jobStanding(JOB, true, 100), 'unknown');
+  assert.equal(await jobState(JOB, true, 100), 'unknown');
 });
 
 test('a job’s state does not depend on the user’s settings for squeue', async (t) => {
@@ -57,16 +57,16 @@ test('a job’s state does not depend on the user’s settings for squeue', asyn
   ] as const) {
     process.env[name] = value;
     t.after(() => void delete process.env[name]);
-    assert.equal(await jobStanding(JOB, true, PATIENCE), 'alive', name);
+    assert.equal(await jobState(JOB, true, PATIENCE), 'alive', name);
     delete process.env[name];
   }
 });
 
 test('another user’s job that the controller does not show may be hidden', async (t) => {
   withSlurm(t, { scontrol, squeue: FORGOTTEN });
-  assert.equal(await jobStanding(JOB, false, PATIENCE), 'unknown');
+  assert.equal(await jobState(JOB, false, PATIENCE), 'unknown');
   withSlurm(t, { scontrol, squeue: FORGOTTEN, sacct: says('7|FAILED') });
-  assert.equal(await jobStanding(JOB, false, PATIENCE), 'over');
+  assert.equal(await jobState(JOB, false, PATIENCE), 'over');
 });
 
 test('jobs are listed from the queue and the accounts, tasks of arrays one by one', async (t) => {
