@@ -2,7 +2,7 @@ import { GraphBuilder } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { storedWeight, weightDType } from '../onnx/weight.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard, throwIfStopped } from '../progress/stop.js';
+import { stopRequested, throwIfStopped } from '../progress/stop.js';
 import type { SaeFiles } from '../sae/saelens.js';
 import { type DecoderMaxCosine, NOTHING_WRITTEN } from './record.js';
 
@@ -75,7 +75,7 @@ export async function decoderMaxCosine(
         keep(right, of_right!.data as Float32Array);
         done += sizes[left / block]! * sizes[right / block]!;
         progress.update(done);
-        if (await heard(stop)) throwIfStopped(stop, NOTHING_WRITTEN);
+        if (await stopRequested(stop)) throwIfStopped(stop, NOTHING_WRITTEN);
       }
     }
     progress.end();

@@ -25,7 +25,7 @@ import { parseModelConfig } from '../lm/families/registry.js';
 import { chooseBos, chooseContext, choosePrecision } from '../lm/pass.js';
 import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
+import { stopRequested, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { type ChangeOfSae, factorsOf, type NamedSae } from '../sae/feature-changes.js';
 import { saeDirectories } from '../sae/published/open.js';
 import { openSae } from '../sae/saelens.js';
@@ -379,7 +379,7 @@ async function evaluateHook(
       tokens += await take(batch, leftOut, wanted - tokens, async (counted) => {
         progress.update(tokens + counted);
         await checkUnchanged(checkpoint, group);
-        if (await heard(stop)) throwIfStopped(stop, NOTHING_WRITTEN);
+        if (await stopRequested(stop)) throwIfStopped(stop, NOTHING_WRITTEN);
       });
       if (tokens === wanted) break;
     }

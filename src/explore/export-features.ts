@@ -5,7 +5,7 @@ import { readTextFile } from '../disk/json.js';
 import { asOwner, claimOutputDirectory } from '../disk/output-directory.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard, throwIfStopped } from '../progress/stop.js';
+import { stopRequested, throwIfStopped } from '../progress/stop.js';
 import type { FeaturePage } from './api.js';
 import { type ExploredSae, exploreFolder } from './explorer.js';
 import {
@@ -96,7 +96,7 @@ async function* pageBatches({ sae, progress, stop }: ExportJob): AsyncGenerator<
     }
     yield { n: first / BATCH, pages };
     progress.update(Math.min(features, first + BATCH));
-    if (await heard(stop)) throwIfStopped(stop, 'the export is incomplete; the same command starts it again.');
+    if (await stopRequested(stop)) throwIfStopped(stop, 'the export is incomplete; the same command starts it again.');
   }
   progress.end();
 }

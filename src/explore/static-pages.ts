@@ -6,7 +6,7 @@ import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output
 import { writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard, throwIfStopped } from '../progress/stop.js';
+import { stopRequested, throwIfStopped } from '../progress/stop.js';
 import type { FeaturePage } from './api.js';
 import { type ExploredFolder, type ExploredSae, indexOf } from './explorer.js';
 import { pageFiles } from './page.js';
@@ -88,7 +88,8 @@ async function writeSae(
     for (let j = first; j < Math.min(record.d_sae, first + PACKED); j++) pack.push(await pages.page(j));
     await write(packPath(name, first), gzipSync(JSON.stringify(pack)));
     progress.update(first + pack.length);
-    if (await heard(stop)) throwIfStopped(stop, 'the pages are incomplete; the same command writes them again.');
+    if (await stopRequested(stop))
+      throwIfStopped(stop, 'the pages are incomplete; the same command writes them again.');
   }
   progress.end();
 }

@@ -20,7 +20,7 @@ import { modelDirectory } from '../hub/model-source.js';
 import { parseModelConfig } from '../lm/families/registry.js';
 import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard, NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/stop.js';
+import { NOTHING_BEGUN, stopRequested, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { saeDirectories } from '../sae/published/open.js';
 import { Collection, openEncoders } from './collection.js';
 import {
@@ -222,7 +222,7 @@ class FeaturesRun {
           progress.update(collection.tokens);
           if (collection.complete) break;
           await this.saveWhenDue();
-          if (await heard(stop)) await this.stopped();
+          if (await stopRequested(stop)) await this.stopped();
         }
         progress.end();
       } finally {

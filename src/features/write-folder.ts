@@ -5,7 +5,7 @@ import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Placement } from '../lm/placement.js';
 import type { SessionOptions } from '../onnx/session.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard, throwIfStopped } from '../progress/stop.js';
+import { stopRequested, throwIfStopped } from '../progress/stop.js';
 import type { Cofiring } from './cofiring.js';
 import type { SaeCollection } from './collection.js';
 import {
@@ -72,7 +72,7 @@ export async function writeSaeFiles(sae: SaeCollection, folder: string, writing:
   progress.begin(`correlating the features of ${path}`, files.dSae, 'feature');
   const cofiring = await sae.sample.correlations(LISTED, async (done) => {
     progress.update(done);
-    if (await heard(stop)) throwIfStopped(stop, kept());
+    if (await stopRequested(stop)) throwIfStopped(stop, kept());
   });
   progress.begin(`comparing the features of ${path}`, files.dSae, 'feature');
   try {
@@ -146,7 +146,7 @@ async function* featureRows(
       };
     }
     progress.update(end);
-    if (await heard(stop)) throwIfStopped(stop, kept());
+    if (await stopRequested(stop)) throwIfStopped(stop, kept());
   }
 }
 

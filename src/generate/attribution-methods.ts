@@ -2,7 +2,7 @@ import type { AttributeConfig } from '../config/stages/generation.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { NoGradient } from '../onnx/shapes.js';
 import type { Terminal } from '../progress/progress.js';
-import { heard, throwIfStopped } from '../progress/stop.js';
+import { stopRequested, throwIfStopped } from '../progress/stop.js';
 import {
   type Active,
   type Attributed,
@@ -95,7 +95,7 @@ async function ablated(
   progress.begin('ablating', chosen.length, 'activation');
   const effects = await ablationEffects(text, chosen, target, async (done) => {
     progress.update(done);
-    if (await heard(stop)) throwIfStopped(stop, NOT_ATTRIBUTED);
+    if (await stopRequested(stop)) throwIfStopped(stop, NOT_ATTRIBUTED);
   });
   progress.end();
   return effects;

@@ -1,7 +1,7 @@
 import { StreamedText, type TokenBytes } from '../corpus/token-bytes.js';
 import type { Refusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
-import { heard } from '../progress/stop.js';
+import { stopRequested } from '../progress/stop.js';
 import type { RowChanges } from './changes.js';
 import type { ChooseToken } from './sampling.js';
 import type { Stepper } from './stepper.js';
@@ -76,7 +76,7 @@ export async function continueTexts(
     });
     settings.onStep?.(step);
     if (growing.every(({ ending }) => ending !== undefined)) break;
-    if (await heard(settings.stop)) break;
+    if (await stopRequested(settings.stop)) break;
     logits = await stepper.step(next);
   }
   return growing.map((text) => text.result());
@@ -94,7 +94,7 @@ async function readPrompts(
   let logits = new Float32Array(0);
   for (let first = 0; first < length; first += PROMPT_STEP) {
     logits = (await stepper.step(rows.flatMap((row) => row.slice(first, first + PROMPT_STEP)))) as typeof logits;
-    if (first + PROMPT_STEP < length && (await heard(stop))) break;
+    if (first + PROMPT_STEP < length && (await stopRequested(stop))) break;
   }
   return logits;
 }

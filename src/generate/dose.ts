@@ -13,7 +13,7 @@ import type { Checkpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
+import { stopRequested, throwIfStopped, untilStopped } from '../progress/stop.js';
 import type { Change } from '../sae/feature-changes.js';
 import { type RowChanges, rowChanges, unchangedRow } from './changes.js';
 import { SteeredLoss } from './steered-loss.js';
@@ -81,7 +81,7 @@ export async function lossesByStrength(plan: LossPlan, progress: Progress, stop:
         tokens[i] = losses.length;
         counted += losses.length;
         progress.update(row * config.textTokens + counted);
-        if (await heard(stop)) throwIfStopped(stop, STOPPED);
+        if (await stopRequested(stop)) throwIfStopped(stop, STOPPED);
       }
       if (!own.every(Number.isFinite)) throw notFinite(row === 0 ? undefined : doses[row - 1]!);
       sums.push(own);

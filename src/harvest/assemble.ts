@@ -4,7 +4,7 @@ import { windowOfWhole } from '../activations/store-parts.js';
 import { Window } from '../activations/store-writer.js';
 import { batches, type Context, type LeftOut, tooFewTokens } from '../corpus/contexts.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard } from '../progress/stop.js';
+import { stopRequested } from '../progress/stop.js';
 import { Course } from './course.js';
 import type { ForwardPass, PassResult } from './forward-pass.js';
 import { leftOutOf } from './harvest-plan.js';
@@ -144,7 +144,7 @@ async function* askPasses(
     const { value: group, done } = await groups.next();
     if (done) return;
     for (let i = 0; i < group.length && rows < course.wanted; i += pass.contexts) {
-      if ((await heard(stop)) || asking.over) return;
+      if ((await stopRequested(stop)) || asking.over) return;
       const part = group.slice(i, i + pass.contexts);
       const result = pass.run(part, leftOut, known ? course.wanted - rows : Number.POSITIVE_INFINITY);
       // The error goes to whoever awaits it.

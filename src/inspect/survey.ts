@@ -4,7 +4,7 @@ import { ActivationSums, medianOf, storeStatistics } from '../activations/statis
 import type { Store } from '../activations/store.js';
 import { FineHistogram } from '../eval/fine-histogram.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard, throwIfStopped } from '../progress/stop.js';
+import { stopRequested, throwIfStopped } from '../progress/stop.js';
 import { widen } from '../safetensors/floats.js';
 import { RowSums } from './row-sums.js';
 import { type SummedShard, shardsInOrder } from './shard-reader.js';
@@ -72,7 +72,7 @@ export async function surveyStore(
       throwIfStopped(stop, STOPPED);
       await survey.add(shard, async (done) => {
         progress.update(done);
-        if (await heard(stop)) throwIfStopped(stop, STOPPED);
+        if (await stopRequested(stop)) throwIfStopped(stop, STOPPED);
       });
     }
     progress.end();

@@ -175,7 +175,7 @@ export async function* untilStopped<T>(source: AsyncGenerator<T>, stop: StopRequ
  * Was a stop requested? A signal that arrives during a call that blocks the thread, like ONNX Runtime's, is only
  * delivered by the event loop; code that continues synchronously would start the next call first.
  */
-export async function heard(stop: StopRequest): Promise<boolean> {
+export async function stopRequested(stop: StopRequest): Promise<boolean> {
   await setImmediate();
   return stop.signal !== undefined;
 }

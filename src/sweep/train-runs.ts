@@ -3,7 +3,7 @@ import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { cores } from '../machine/cores.js';
 import { memory } from '../machine/memory.js';
 import type { Progress, StopRequest, Table } from '../progress/progress.js';
-import { heard } from '../progress/stop.js';
+import { stopRequested } from '../progress/stop.js';
 import { chooseEngine, memoryNeeded } from '../train/engines/open.js';
 import { l0AndVariance } from '../train/metrics-log.js';
 import { engineSettings } from '../train/run-settings.js';
@@ -133,7 +133,7 @@ async function trainLanes(
       let faults: readonly Fault[] = [];
       try {
         table.update(row, trainer.steps * size, l0AndVariance(trainer.last));
-        while (trainer.steps < trainer.wanted && !(await heard(stop))) {
+        while (trainer.steps < trainer.wanted && !(await stopRequested(stop))) {
           const batch = await shared.next(i).catch(async (cause) => {
             // A missing batch must not lose the steps made so far.
             await trainer.save();

@@ -1,7 +1,7 @@
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { onnxRuntime, openSession } from '../onnx/session.js';
 import type { StopRequest } from '../progress/progress.js';
-import { heard, throwIfStopped } from '../progress/stop.js';
+import { stopRequested, throwIfStopped } from '../progress/stop.js';
 import { centredInput, type LossInput, type ParameterValues } from '../sae/architecture.js';
 import { skipped } from '../sae/forward-graph.js';
 import { parametersOf, trainingOf } from '../sae/registry.js';
@@ -31,7 +31,7 @@ export function engineLosses(engine: Engine, l1: number): InputLosses | undefine
   if (!engine.losses) return undefined;
   return {
     async of(rows, stop = { signal: undefined }) {
-      if (await heard(stop)) throwIfStopped(stop, INPUTS_STOPPED);
+      if (await stopRequested(stop)) throwIfStopped(stop, INPUTS_STOPPED);
       return engine.losses!(rows, l1);
     },
     close: async () => {},
@@ -66,7 +66,7 @@ export async function openInputLosses(sae: Sae, settings: EngineSettings, l1: nu
       const rows = x.length / dIn;
       const losses = new Float64Array(rows);
       for (let first = 0; first < rows; first += chunk) {
-        if (await heard(stop)) throwIfStopped(stop, INPUTS_STOPPED);
+        if (await stopRequested(stop)) throwIfStopped(stop, INPUTS_STOPPED);
         const last = Math.min(rows, first + chunk);
         const part = (values: Float32Array, d: number) =>
           new Tensor('float32', values.slice(first * d, last * d), [last - first, d]);

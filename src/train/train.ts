@@ -6,7 +6,7 @@ import type { TrainConfig } from '../config/stages/train.js';
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard } from '../progress/stop.js';
+import { stopRequested } from '../progress/stop.js';
 import { openEngine } from './engines/open.js';
 import { l0AndVariance } from './metrics-log.js';
 import { finishedIn, kept, stateNotKept } from './run-directory.js';
@@ -149,7 +149,7 @@ async function loop(
     await stepping;
     used.push(x);
     progress.update(trainer.steps * batch, trainer.last && `· ${l0AndVariance(trainer.last)}`);
-    if (trainer.steps < trainer.wanted && (await heard(stop))) {
+    if (trainer.steps < trainer.wanted && (await stopRequested(stop))) {
       await keep();
       throw new Interrupted(stop.signal!, left());
     }
