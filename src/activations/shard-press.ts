@@ -1,5 +1,6 @@
 /** Turns rows into a shard's file: the Arrow file, its hash, and the sums of the rows' values. */
 import { createHash } from 'node:crypto';
+import { ifMemoryAllows } from '../machine/webassembly.js';
 import { Thread } from '../progress/thread.js';
 import { shardChunks } from './arrow-rows.js';
 import type { ActivationDType } from './manifest.js';
@@ -31,11 +32,11 @@ export interface ShardPress {
 export const PRESS_HERE: ShardPress = { press: pressShard, close: async () => {} };
 
 /** By width and element type; their memory is small. */
-const kernels = new Map<string, Promise<SumsKernel>>();
+const kernels = new Map<string, Promise<SumsKernel | undefined>>();
 
-function kernelOf(d: number, dtype: ActivationDType): Promise<SumsKernel> {
+function kernelOf(d: number, dtype: ActivationDType): Promise<SumsKernel | undefined> {
   const key = `${d} ${dtype}`;
-  const kernel = kernels.get(key) ?? SumsKernel.open(d, dtype);
+  const kernel = kernels.get(key) ?? ifMemoryAllows(SumsKernel.open(d, dtype));
   kernels.set(key, kernel);
   return kernel;
 }
@@ -47,9 +48,13 @@ export async function pressShard(rows: Rows, d: number, dtype: ActivationDType):
   const hash = createHash('sha256');
   let bytes = 0;
   for (const chunk of chunks) {
+    const summed = isAll(rows.activation, chunk);
     // Summed and hashed while it is in the cache.
-    if (isAll(rows.activation, chunk)) kernel.add(rows.activation, sums, (block) => hash.update(block));
-    else hash.update(chunk);
+    if (summed && kernel) kernel.add(rows.activation, sums, (block) => hash.update(block));
+    else {
+      hash.update(chunk);
+      if (summed) sums.add(rows.activation, dtype);
+    }
     bytes += chunk.byteLength;
   }
   if (sums.rows !== rows.token.length) throw new Error('the rows of a shard are not a piece of its file');

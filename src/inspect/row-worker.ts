@@ -1,8 +1,12 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import type { ActivationArray } from '../activations/rows.js';
 import { readShard } from '../activations/shard-file.js';
 import type { ListedShard } from '../activations/shard-list.js';
 import { Refusal, refusedReply } from '../errors/refusal.js';
+import { ifMemoryAllows } from '../machine/webassembly.js';
+import { widen } from '../safetensors/floats.js';
 import { RowKernel } from './row-kernel.js';
+import { type OfRows, RowSums, type RowTotals } from './row-sums.js';
 import type { SummedFrom, SummedReply, SummedShard } from './shard-reader.js';
 
 // Reads and checks shards, and computes per-row statistics; shards are transferred without copying.
@@ -10,7 +14,7 @@ import type { SummedFrom, SummedReply, SummedShard } from './shard-reader.js';
 if (!parentPort) throw new Error('row-worker.js runs in a worker thread');
 const port = parentPort;
 const { centre, ...of } = workerData as SummedFrom;
-let kernel: RowKernel | undefined;
+let kernel: Promise<RowKernel | undefined> | undefined;
 
 port.on('message', (listed: ListedShard) => {
   read(listed).then(
@@ -26,8 +30,14 @@ port.on('message', (listed: ListedShard) => {
 async function read(listed: ListedShard): Promise<SummedShard> {
   const { rows } = await readShard(of, listed);
   const { activation, token, context, pos } = rows;
-  kernel ??= await RowKernel.open(centre, of.dtype);
-  return { activation, token, context, pos, ...kernel.add(activation) };
+  kernel ??= ifMemoryAllows(RowKernel.open(centre, of.dtype));
+  return { activation, token, context, pos, ...found(activation, await kernel) };
+}
+
+function found(activation: ActivationArray, sums: RowKernel | undefined): OfRows & { readonly totals: RowTotals } {
+  if (sums) return sums.add(activation);
+  const rows = new RowSums(centre);
+  return { ...rows.add(widen(activation, of.dtype)), totals: rows.totals };
 }
 
 function buffersOf({ activation, token, context, pos, norms, spreads, totals }: SummedShard): ArrayBuffer[] {

@@ -25,3 +25,16 @@ export const WASM_PAGE = 2 ** 16;
 export async function compileModule(file: URL): Promise<WebAssembly.Module> {
   return WebAssembly.compile(await readFile(file));
 }
+
+/**
+ * What opens, or undefined if there is no room for its memory: however small that is, V8 reserves some 10 GiB of
+ * addresses for it, which `ulimit -v` may forbid.
+ */
+export async function ifMemoryAllows<T>(opening: Promise<T>): Promise<T | undefined> {
+  try {
+    return await opening;
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}

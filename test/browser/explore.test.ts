@@ -319,7 +319,7 @@ test('the features behind a next token are listed, for the token that is clicked
   assert.match(current(page), /&at=2&next=8$/);
   const rows = await effects.locator('td.number').allTextContents();
   assert.deepEqual(rows, ['4.00', '–', '+8.00', '4.00', '−0.50', '+6.00']);
-  await page.getByText('no gradient here. Each of 2 activations was ablated alone').waitFor();
+  await page.getByText('no gradient here. Each of 2 activations was ablated separately').waitFor();
   const again = await driven(t, page.url());
   await again.page.locator('.attribution td', { hasText: '+8.00' }).waitFor();
   await effects.first().locator('th a').click();

@@ -242,8 +242,8 @@ test('attribute writes a page with the text, bars, and links to pages of feature
   const { code, stderr } = await written('--feature-pages', 'http://localhost:5173/');
   assert.equal(code, 0, stderr);
   const html = readFileSync(page, 'utf8');
-  // What made the token is in the title; nothing is loaded.
-  assert.match(html, /<h1>What made &quot; the&quot; likely<\/h1>/);
+  // The token is in the title; nothing is loaded.
+  assert.match(html, /<h1>Attribution of the logit of &quot; the&quot;<\/h1>/);
   assert.match(html, /class="last"[^>]*> time<\/span>/);
   assert.equal(html.match(/<td class="bar">/g)!.length, 4);
   assert.equal(html.match(/href="http:\/\/localhost:5173\/#\/feature\/gated\/\d+"/g)!.length, 4);

@@ -53,7 +53,10 @@ test('with a limited address space, commands that need little work, and training
   skip: !LINUX,
 }, async () => {
   const limit = 'ulimit -v 8388608';
-  assert.equal((await after(limit, harvestWords(join(root, 'limited'), 500))).code, 0);
+  const harvested = await after(limit, harvestWords(join(root, 'limited'), 500));
+  assert.equal(harvested.code, 0, harvested.stderr);
+  const inspected = await after(limit, ['inspect', join(root, 'limited', HOOK)]);
+  assert.equal(inspected.code, 0, inspected.stderr);
   const out = join(root, 'sae');
   const limited = await after(limit, logged(trainWords(store, out)));
   refused(limited, 'train/address-space', '8.0 GiB', 'ulimit -v', '--engine reference');

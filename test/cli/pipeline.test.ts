@@ -91,7 +91,7 @@ test('Ctrl-C says how to resume, exits 130, and resuming gives the bytes of an u
   child.kill('SIGINT');
   const { code, stderr } = await outcome;
   assert.equal(code, 130, stderr);
-  assert.match(stderr, /step \d+ of 244 is kept in .*interrupted; continue with the same command and --resume/);
+  assert.match(stderr, /step \d+ of 244 is saved in .*interrupted; rerun the same command with --resume to continue/);
   const [checkpoint, ...others] = readdirSync(out).sort();
   assert.match(checkpoint!, /^checkpoint-\d{8}\.safetensors$/);
   assert.deepEqual(others, ['metrics.jsonl', 'run.json']);

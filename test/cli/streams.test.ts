@@ -127,7 +127,7 @@ test('standard output holds the stream and nothing else', async () => {
   // Cut, it trains nothing; with the complete one again, the run resumes from what it had.
   const cut = await fed(bytes.subarray(0, bytes.length / 2), logged(train(at('cut'), stream)));
   refused(cut, 'activations/stream-cut-short', /after \d+ of 3000 rows/);
-  assert.match(cut.stderr, /step \d+ of 23 is kept in .*cut; .*--resume/);
+  assert.match(cut.stderr, /step \d+ of 23 is saved in .*cut; .*--resume/);
   assert.ok(!existsSync(join(at('cut'), 'cfg.json')), 'no SAE');
   const resumed = await fed(bytes, train(at('cut'), [...stream, '--resume']));
   assert.equal(resumed.code, 0, resumed.stderr);
@@ -218,7 +218,7 @@ test('a stop of the whole pipe keeps the steps that were made, and both sides ex
   for (const side of [pipe.left, pipe.right]) process.kill(await side.pid(), 'SIGINT');
   assert.deepEqual(await pipe.codes, [130, 130], pipe.left.stderr() + pipe.right.stderr());
   assert.match(pipe.left.stderr(), /Stopped \(SIGINT\): \d+ of 400000 rows went to standard output, and the stream is/);
-  assert.match(pipe.right.stderr(), /Stopped \(SIGINT\): step \d+ of 3125 is kept in .*--resume/);
+  assert.match(pipe.right.stderr(), /Stopped \(SIGINT\): step \d+ of 3125 is saved in .*--resume/);
   assert.match(readdirSync(at('stopped')).sort().join(' '), /^checkpoint-\d{8}\.safetensors metrics\.jsonl run\.json$/);
 });
 
@@ -248,7 +248,7 @@ test('training on a running model is stopped and resumed to the bytes of an undi
   child.kill('SIGINT');
   const { code, stderr } = await outcome;
   assert.equal(code, 130, stderr);
-  assert.match(stderr, /step \d+ of 70 is kept/);
+  assert.match(stderr, /step \d+ of 70 is saved/);
   const resumed = await run(...train(at('live-stopped'), [...more, '--resume']));
   assert.equal(resumed.code, 0, resumed.stderr);
   for (const file of ['cfg.json', 'sae_weights.safetensors']) {

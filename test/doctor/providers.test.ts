@@ -72,6 +72,6 @@ test('what does not fit, and a device that cannot be used, are refused; what is 
   await refuses(
     () => requireFit({ ...verdict, checks }),
     'doctor/does-not-fit',
-    'the store takes 2.0 KiB, and 1.0 KiB are free',
+    'the store needs 2.0 KiB, but 1.0 KiB are free',
   );
 });

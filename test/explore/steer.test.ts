@@ -246,5 +246,5 @@ test('what cannot be steered is refused in a sentence, and the next request is a
   assert.equal((await heard(found.steer(REQUEST))).at(-1)?.kind, 'ended');
   const { record } = explorer;
   const other = { ...explorer, record: { ...record, model: { ...record.model, fingerprint: 'x' } } };
-  assert.match(failureOf(await heard(steering(t, 0, other).steer(REQUEST)))!, /another model/);
+  assert.match(failureOf(await heard(steering(t, 0, other).steer(REQUEST)))!, /a different model/);
 });

@@ -85,7 +85,7 @@ for (const [what, bits] of process.env.SAE_PIPE_LONG === '1' ? NOT_FINITE : NOT_
     const where = `${shard}: row ${row} (context ${context[row]}, position ${pos[row]})`;
     refused(outcome, 'activations/not-finite', where, what);
     // 31 batches of 64 rows lie before row 2000.
-    assert.match(outcome.stderr, /step 31 of 50 is kept/);
+    assert.match(outcome.stderr, /step 31 of 50 is saved/);
     assert.deepEqual(await checkLeftBehind(out), ['checkpoint-00000031.safetensors']);
     refused(await train(out, flags, '--resume'), 'activations/not-finite', where, what);
     assert.deepEqual(await checkLeftBehind(out), ['checkpoint-00000031.safetensors']);
@@ -116,7 +116,7 @@ for (const engine of ['sparse', 'reference'] as const) {
       for (let at = 0; at < bytes.length; at += 4) bytes.writeFloatLE(bytes.readFloatLE(at) * 1e9, at);
     });
     const outcome = await train(out, { ...flags, init: blown });
-    const where = /step 1 \(learning rate 0\.001\), v\/W_(enc|dec) holds Infinity/;
+    const where = /step 1 \(learning rate 0\.001\), v\/W_(enc|dec) contains Infinity/;
     refused(outcome, 'train/not-finite', where, '--lr', 'no checkpoint');
     assert.deepEqual(await checkLeftBehind(out), []);
   });
@@ -212,7 +212,7 @@ test('rows of a stream that are not finite end training with the row', async () 
   const [code, signal] = await once(child, 'close');
   const where = /1500 of 2000 rows: row 1\d\d\d \(context \d+, position \d+\) holds NaN/;
   refused({ code, signal, stdout: '', stderr }, 'activations/broken-stream', where);
-  assert.match(stderr, /step 23 of 30 is kept/);
+  assert.match(stderr, /step 23 of 30 is saved/);
   assert.deepEqual(await checkLeftBehind(out), ['checkpoint-00000023.safetensors']);
 });
 

@@ -95,7 +95,7 @@ test('harvest: a stop while counting leaves nothing, a later one keeps the rows'
 test('train: from a store, and from a running model before its first window', async () => {
   const size = ['--d-sae', '64', '--batch', '64', '--lr', '1e-3'];
   const stored = ['train', '--activations', activations, ...size, '--steps', '100000', '--out', at('train')];
-  const kept = /^step \d+ of 100000 is kept in .*train; continue with the same command and --resume\.$/;
+  const kept = /^step \d+ of 100000 is saved in .*train; rerun the same command with --resume to continue\.$/;
   interrupted(await signalled(stored, 'SIGTERM', doing('training')), 'SIGTERM', kept);
   const live = ['train', ...long, '--hook', HOOK, ...size, '--out', at('live')];
   const waiting = (stderr: string) => stderr.includes('at most 2 windows');
@@ -118,7 +118,7 @@ test('sweep and demo: finished work is kept, or the flag that begins again is na
   const lists = ['--arch', 'gated', '--arch', 'standard', '--d-sae', '64', '--l1', '2', '--hook', HOOK];
   const sweep = ['sweep', '--config', file, ...lists, '--activations', at('acts'), '--out', at('sweep')];
   const begun = () => countBelow(at('sweep'), /run\.json$/) === 2;
-  const message = /^what is done is kept in .*sweep; continue with the same command\.$/;
+  const message = /^what is done is kept in .*sweep; rerun the same command to resume\.$/;
   interrupted(await signalled(sweep, 'SIGTERM', begun), 'SIGTERM', message);
   assert.equal(countBelow(at('sweep'), /checkpoint-\d+\.safetensors$/), 2);
   const demo = ['demo', '--quick', '--out', at('demo')];
@@ -185,7 +185,7 @@ test('a stop while inputs are read for resampling keeps the step before, and res
   for (let step = 0; step < 39; step++) await trainer.step(await batches.next(config.batch));
   await assert.rejects(
     trainer.step(await batches.next(config.batch)),
-    /^Interrupted: step 39 of 60 is kept in .*--resume/,
+    /^Interrupted: step 39 of 60 is saved in .*--resume/,
   );
   await trainer.close();
   assert.ok(existsSync(join(at('resampling'), 'checkpoint-00000039.safetensors')), 'what was said to be kept');

@@ -59,7 +59,7 @@ test(
     const words = trainWords(join(store, HOOK), out, LONG_TRAINING);
     const outcome = await without(store, out, /^checkpoint/, words);
     refused(outcome, 'activations/no-shard', store, /shard-\d+\.arrow/);
-    assert.match(outcome.stderr, /step \d+ of 1000 is kept in .*without-store; .*--resume/);
+    assert.match(outcome.stderr, /step \d+ of 1000 is saved in .*without-store; .*--resume/);
     assert.ok(readdirSync(out).every((name) => !name.endsWith('.tmp')));
     await succeeds(harvestWords(store));
     await succeeds([...words, '--resume']);

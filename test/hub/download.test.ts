@@ -209,7 +209,7 @@ test('bytes with another hash are refused and not kept', async (t) => {
 test('a small file is checked by its git hash', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { lies: { 'config.json': { oid: '0'.repeat(40) } } };
-  await refuses(() => fetch(), 'hub/wrong-hash', 'config.json arrived with another hash');
+  await refuses(() => fetch(), 'hub/wrong-hash', 'config.json does not have the hash');
 });
 
 test('a leftover that is not the beginning of the file is detected, and the file fetched again', async (t) => {

@@ -43,7 +43,7 @@ test('a missing path of two parts is first refused as a directory, with a near o
   mkdirSync(join(root, 'tiny-gemma'));
   const refused = new Refusal('The hub could not be reached.', 'Check the network.', 'hub/unreachable');
   const { message, remedy } = (await orDirectory(join(root, 'tiny-gema'), refused)) as Refusal;
-  assert.match(message, /^There is no directory .*tiny-gema, and .*could not be reached/);
+  assert.match(message, /^The directory .*tiny-gema does not exist, and .*could not be reached/);
   assert.ok(remedy!.startsWith(`Did you mean ${join(root, 'tiny-gemma')}?`), remedy);
   // Where not even its first part is here, a model of the hub was meant.
   assert.equal(await orDirectory('google/gemma-2-2b', refused), refused);
@@ -52,7 +52,7 @@ test('a missing path of two parts is first refused as a directory, with a near o
     'assets/tiny',
     passing(new Refusal('No answer.', undefined, 'hub/unreachable')),
   )) as Refusal;
-  assert.match(unanswered.message, /^There is no directory assets\/tiny, and .*No answer\./);
+  assert.match(unanswered.message, /^The directory assets\/tiny does not exist, and .*No answer\./);
 });
 
 test('a file is not a model directory, and a path that is not an id gets a near one suggested', async () => {
@@ -67,7 +67,7 @@ test('a file is not a model directory, and a path that is not an id gets a near 
   await refuses(
     () => modelConfig({ model: './assets/tiny-gema', offline: true }, never),
     'hub/no-model-directory',
-    'There is no model directory ./assets/tiny-gema',
+    'The model directory ./assets/tiny-gema does not exist',
     'Did you mean assets/tiny-gemma?',
   );
 });

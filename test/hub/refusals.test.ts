@@ -84,7 +84,12 @@ test('a directory is itself; what is neither directory nor id is refused', async
     '../no-such-place',
     'a/..',
   ]) {
-    await refuses(() => fetch({ model }), 'hub/no-model-directory', `no model directory ${model}`, 'google/gemma-2-2b');
+    await refuses(
+      () => fetch({ model }),
+      'hub/no-model-directory',
+      `The model directory ${model} does not exist`,
+      'google/gemma-2-2b',
+    );
   }
   assert.equal(hub.seen.length, 0);
 });

@@ -96,7 +96,7 @@ test('a trained feature is drawn from its SAE and a store of its hook', async ()
   );
   await refused({ ...flags, sae: await sae('other', { model_fingerprint: 'g' }) }, /was not trained on/, 1);
   const uncentred = await sae('uncentred', {}, { ...PLAIN, apply_b_dec_to_input: false });
-  await refused({ ...flags, sae: uncentred }, /encodes something else than x − b_dec \(apply_b_dec_to_input false/, 1);
+  await refused({ ...flags, sae: uncentred }, /does not encode x − b_dec \(apply_b_dec_to_input false/, 1);
   assert.ok(!readdirSync(root).includes('a.svg'), 'nothing is written');
 });
 

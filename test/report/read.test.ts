@@ -54,12 +54,12 @@ test('what newer evaluations measure is read if present', async () => {
   const histogram = { edges: [0, 1], counts: [1, 2] };
   await refused(
     await directory([{ ...record, l0_histogram: histogram }]),
-    /l0_histogram: expected one edge more than counts/,
+    /l0_histogram: expected one more edge than counts/,
   );
   const positions = { edges: [1, 5], ce_clean: [1], ce_spliced: [1, 2], ce_zero: [1] };
   await refused(
     await directory([{ ...record, loss_by_position: positions }]),
-    /loss_by_position: expected one edge more/,
+    /loss_by_position: expected one more edge/,
   );
   await refused(await directory([{ ...record, intervals: { l0: [1] } }]), /intervals\.l0/);
 });
@@ -87,7 +87,7 @@ test('half a line at the end of a curve is skipped, elsewhere it is refused', as
 });
 
 test('what is not an evaluation is refused by name', async () => {
-  await refused(join(root, 'absent'), /There is no directory .*absent/);
+  await refused(join(root, 'absent'), /The directory .*absent does not exist/);
   await refused(await directory(undefined), /has no eval\.json/);
   await refused(await directory('[{'), /eval\.json is not valid JSON/);
   await refused(await directory([]), /contains no SAE/);
@@ -98,7 +98,7 @@ test('what is not an evaluation is refused by name', async () => {
   const histogram = { log10_edges: [-1, 0], counts: [1, 2], dead: 0 };
   await refused(
     await directory([{ ...evalRecord(), density_histogram: histogram }]),
-    /density_histogram: expected one edge more/,
+    /density_histogram: expected one more edge/,
   );
   const path = await directory(undefined);
   await mkdir(join(path, 'eval.json'));
@@ -119,7 +119,10 @@ test('a training curve must be the plain name of an existing file', async () => 
 test('values that nothing measures are refused: axes over all doubles would have no ticks', async () => {
   for (const value of [1e308, -1e308, 5e-324]) {
     for (const key of ['l0', 'ce_zero', 'delta_ce'] as const) {
-      await refused(await directory([evalRecord({ [key]: value })]), new RegExp(`\\[0\\]\\.${key}: no measured value`));
+      await refused(
+        await directory([evalRecord({ [key]: value })]),
+        new RegExp(`\\[0\\]\\.${key}: not a plausible value`),
+      );
     }
   }
   await readEvaluation(await directory([evalRecord({ l0: 0, ce_zero: 1e6, delta_ce: -1e-12 })]));

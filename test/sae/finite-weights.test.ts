@@ -23,7 +23,7 @@ test('a weight that is NaN or infinite is named, wherever it stands, and finite 
     const files = await saved(name, ({ parameters }) => {
       parameters[name]![parameters[name]!.length - 1] = Number.NEGATIVE_INFINITY;
     });
-    const refused = new RegExp(`sae_weights\\.safetensors holds -Infinity in ${name}\\.`);
+    const refused = new RegExp(`sae_weights\\.safetensors contains -Infinity in ${name}\\.`);
     await assert.rejects(checkFiniteWeights(files), refused);
     await assert.rejects(readSae(files), refused);
   }

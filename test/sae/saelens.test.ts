@@ -71,7 +71,7 @@ test('what cannot be computed is refused by name', async () => {
     [{ normalize_activations: 'expected_average_only_in' }, /normalize_activations is "expected_average_only_in"/],
     [{ normalize_activations: 'covariance_whitening' }, /normalize_activations is "covariance_whitening"/],
     [{ reshape_activations: 'heads' }, /reshape_activations is "heads"/],
-    [{ architecture: 'topk' }, /k is missing, where a topk SAE of 11 features needs 1 to 11/],
+    [{ architecture: 'topk' }, /k is missing; a topk SAE of 11 features needs 1 to 11/],
     [{ architecture: 'topk', k: 12 }, /k is 12/],
     [{ architecture: 'jumprelu' }, /lacks b_enc/],
     [{ d_sae: 12 }, /W_enc has shape \[6, 11\].*implies \[6, 12\]/],

@@ -132,5 +132,5 @@ test('the bytes of a tensor are those of its place in the file', async (t) => {
 test('a file that became shorter after its header was read is refused by name', async (t) => {
   const path = rawFile(t, {}, new Uint8Array(4));
   const location = { path, dtype: 'F32', shape: [100], offset: 8, length: 400 } as const;
-  await refuses(() => readTensorBytes(location), 'safetensors/shortened', path, 'shorter');
+  await refuses(() => readTensorBytes(location), 'safetensors/shortened', path, 'truncated');
 });

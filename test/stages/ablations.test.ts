@@ -148,7 +148,7 @@ test('an interrupted rescale and shift is resumed to the same bytes, and with th
     () => train(other, silent, never),
     'train/other-settings',
     'train = ["b_mag","r_mag"]',
-    'says ["r_mag"]',
+    'has ["r_mag"]',
   );
   await refuses(
     () => train({ ...config, resume: true, ablate: ['l1-on-f'] } as Configured, silent, never),

@@ -69,7 +69,7 @@ for (const name of ['sparse', 'reference'] as const) {
       });
       for (const [change, lr, poison] of [
         // Gradients of some 10²¹, whose squares are beyond float32; losses of some 10²⁴.
-        [1e11, 1e-3, /^v\/.* holds Infinity/],
+        [1e11, 1e-3, /^v\/.* contains Infinity/],
         // Rows of W_dec of some 10³⁰: their norms overflow, and they are divided to zero.
         [1, 1e30, /row \d+ of W_dec is zero|overflows/],
       ] as const) {

@@ -193,7 +193,7 @@ test('slices above the largest memory are spread over more workers; too little m
   checkMemory('sparse', large, bytes);
   const refused = (error: unknown) =>
     error instanceof Refusal &&
-    /--d-sae 131072 .* needs \d+\.\d GiB of memory, and there are 8\.0 GiB/.test(error.message);
+    /--d-sae 131072 .* needs \d+\.\d GiB of memory, but only 8\.0 GiB are available/.test(error.message);
   assert.throws(() => checkMemory('sparse', large, 2 ** 33), refused);
   assert.throws(() => checkMemory('reference', large, 2 ** 33), refused);
   assert.equal(planWorkers(smallSettings('gated', { threads: 16 })).workers, 3);

@@ -186,7 +186,7 @@ test('SAEs of several hooks are evaluated each at its own, in the order given', 
 test('what does not belong together is refused, and nothing is written', async () => {
   const fits = await saved(identity(192));
   for (const [saes, more, message] of [
-    [[await saved(identity(5))], {}, /d_in 5, and blocks\.2\.hook_resid_post of tiny-gemma is 192 wide/],
+    [[await saved(identity(5))], {}, /d_in 5, but blocks\.2\.hook_resid_post of tiny-gemma has width 192/],
     [[await saved(identity(192), { model_fingerprint: `2:${'f'.repeat(64)}` })], {}, /trained on another model/],
     [[await saved(identity(192), { model_fingerprint: 'f'.repeat(64) })], {}, /cannot be compared/],
     [[await saved(identity(192), { hook_name: undefined })], {}, /names no hook/],
@@ -310,7 +310,7 @@ test('--overwrite keeps the old evaluation when the new one cannot be made', asy
   await evaluate(config, silent, never);
   const before = readFileSync(join(config.out, 'eval.json'));
   const again = { ...config, overwrite: true, tokens: 20_000_000 };
-  await assert.rejects(evaluate(again, silent, never), /asks for 20000000/);
+  await assert.rejects(evaluate(again, silent, never), /--tokens is 20000000/);
   assert.deepEqual(readFileSync(join(config.out, 'eval.json')), before);
 });
 

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { parquetMetadata } from 'hyparquet';
 import { parquetWriteBuffer } from 'hyparquet-writer';
-import type { Manifest } from '../../src/activations/manifest.js';
+import { type Manifest, readManifest, writeManifest } from '../../src/activations/manifest.js';
 import { harvestSchema } from '../../src/config/stages/harvest.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { silent } from '../../src/progress/progress.js';
@@ -72,14 +71,14 @@ async function killedAt(config: ReturnType<typeof settings>, rows: number): Prom
   await assert.rejects(harvest(config, { ...silent, begin, update }, { signal: undefined }), /crash/);
 }
 
-const manifestOf = (out: string) => JSON.parse(readFileSync(join(out, HOOK, 'manifest.json'), 'utf8')) as Manifest;
+const manifestOf = (out: string) => readManifest(join(out, HOOK));
 
 test('a harvest of a data set of the hub that was killed resumes to the same bytes, and reads nothing again', async (t) => {
   const files = await dataset();
   const { hub } = await served(t, { 'o/prose': { files } });
   const root = temporaryDirectory(t);
   await harvest(settings(join(root, 'whole')), silent, { signal: undefined });
-  const all = manifestOf(join(root, 'whole'));
+  const all = await manifestOf(join(root, 'whole'));
   assert.equal(all.corpus, 'hf:o/prose');
   assert.equal(all.text_read![0]!.duplicates, 1);
   assert.ok(!('text_position' in all) && !('text_identity' in all), 'a complete store has nothing to continue');
@@ -88,7 +87,7 @@ test('a harvest of a data set of the hub that was killed resumes to the same byt
   for (const [i, rows] of [2100, 4100].entries()) {
     const out = join(root, String(i));
     await killedAt(settings(out), rows);
-    const { text_position: position } = manifestOf(out);
+    const { text_position: position } = await manifestOf(out);
     assert.equal(position!.file, i + 1);
     hub.bytes.length = 0;
     await harvest({ ...settings(out), resume: true }, silent, { signal: undefined });
@@ -122,7 +121,7 @@ test('where the hub lists other hashes, the text is read again and compared', as
   const { hub } = await served(t, { 'o/prose': { files } });
   hub.faults = { otherHashes: true };
   await harvest({ ...settings(out), resume: true }, silent, { signal: undefined });
-  const { corpus_files: read, complete } = manifestOf(out);
+  const { corpus_files: read, complete } = await manifestOf(out);
   const first = read!.first[0]!.file.split('/').at(-1);
   assert.ok(complete && hub.bytes.some(({ path, to }) => path === first && to > 3));
 });
@@ -132,10 +131,11 @@ test('a store of another text is detected, even if reading continues after its t
   const out = join(temporaryDirectory(t), 'out');
   const both = { ...settings(out), hook: [HOOK, OTHER_HOOK] };
   await killedAt(both, 2100);
-  const path = join(out, OTHER_HOOK, 'manifest.json');
-  const manifest = JSON.parse(readFileSync(path, 'utf8')) as Manifest;
+  const other = join(out, OTHER_HOOK);
+  const { journal, ...manifest } = await readManifest(other);
+  assert.ok(journal, 'windows are listed in a journal');
   manifest.contexts[0]!.sha256 = '0'.repeat(64);
-  writeFileSync(path, JSON.stringify(manifest));
+  await writeManifest(other, manifest);
   await refuses(() => harvest({ ...both, resume: true }, silent, { signal: undefined }), 'harvest/other-text');
 });
 

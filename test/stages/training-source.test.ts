@@ -52,7 +52,7 @@ test('flags that name no source, or more than one, are refused with what would b
         () => open({ activations, [key]: 'x' }),
         'train/store-and-model',
         `--activations ${activations} is`,
-        `${flag} is for`,
+        `${flag} applies to`,
       );
   }
 });

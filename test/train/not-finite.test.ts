@@ -14,8 +14,8 @@ test('a finite state passes, zeros of moments and the largest numbers included',
 });
 
 test('values that no step can repair are named', () => {
-  assert.equal(findBroken(state({ b_dec: [0, Number.NaN] }), 2, true), 'b_dec holds NaN (entry 1)');
-  assert.equal(findBroken(state({ 'v/W_dec': [0, 0, 0, 1e39] }), 2, true), 'v/W_dec holds Infinity (entry 3)');
+  assert.equal(findBroken(state({ b_dec: [0, Number.NaN] }), 2, true), 'b_dec contains NaN (entry 1)');
+  assert.equal(findBroken(state({ 'v/W_dec': [0, 0, 0, 1e39] }), 2, true), 'v/W_dec contains Infinity (entry 3)');
   assert.equal(findBroken(state({ r_mag: [0, 89] }), 2, true), 'exp(r_mag) of feature 1 overflows');
   assert.equal(findBroken(state({ W_dec: [1, 0, 0, 0] }), 2, true), 'row 1 of W_dec is zero');
   assert.equal(findBroken(state({ W_dec: [1, 0, 0, 0] }), 2, false), undefined, 'rows that are not kept at norm 1');

@@ -62,7 +62,7 @@ test('what could not be shown is listed', () => {
   const text = fragmentOf([runNamed('a', { unreadable: 1 })], { complete: false, refused: 2 });
   assert.match(text, /1 line of metrics\.jsonl could not be read/);
   assert.match(text, /This directory contains more than is shown/);
-  assert.match(text, /The metrics\.jsonl of 2 runs may not be read\./);
+  assert.match(text, /The metrics\.jsonl of 2 runs is not readable\./);
 });
 
 test('a hook is in the heading if all runs share it, otherwise next to each run', () => {
