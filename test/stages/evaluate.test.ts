@@ -199,11 +199,11 @@ test('what does not belong together is refused, and nothing is written', async (
     [
       [fits],
       { hook: 'blocks.0.hook_resid_pre' },
-      /was trained at blocks\.2\.hook_resid_post, and --hook says blocks\.0/,
+      /was trained at blocks\.2\.hook_resid_post, but --hook is blocks\.0/,
     ],
     [[fits, await saved(identity(192), { prepend_bos: false })], {}, /contexts without it/],
     [[await saved(identity(192), { context_size: -3 })], {}, /metadata\.context_size/],
-    [[await saved(identity(192, Number.NaN))], {}, /holds NaN in W_dec/],
+    [[await saved(identity(192, Number.NaN))], {}, /contains NaN in W_dec/],
     [[root], {}, /is not an SAE directory/],
     [[fits], { model: root }, /config\.json does not exist/],
     [[fits], { tokens: 10_000_000 }, /has \d+ tokens in complete contexts.*is 10000000/],

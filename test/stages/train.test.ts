@@ -264,7 +264,7 @@ test('what does not fit is refused before training, and nothing is written', asy
   for (const [more, kind, message] of [
     [{ steps: 5, tokens: 100 }, UsageRefusal, /exclude each other/],
     [{ steps: undefined, tokens: 127 }, UsageRefusal, /do not fill a batch of 128/],
-    [{ arch: 'standard', dSae: 10, init: narrow }, Refusal, /architecture gated where this run has standard/],
+    [{ arch: 'standard', dSae: 10, init: narrow }, Refusal, /architecture gated, but this run has standard/],
     [{ init: narrow }, Refusal, /d_sae 10, but this run has 300/],
     [{ init: root }, Refusal, /is not an SAE directory/],
     [{ activations: root }, Refusal, /is not an activation store/],
