@@ -90,5 +90,5 @@ test('--log is text or json, once', async () => {
   const text = await run('report', root, '--out', 'x.html', '--log', 'text');
   assert.equal(text.stderr, (await run('report', root, '--out', 'x.html')).stderr);
   const help = (await run('harvest', '--help')).stdout.replace(/\s+/g, ' ');
-  assert.match(help, /--log <text> progress and errors .*\[choices: text, json\] \[default: text\]/);
+  assert.match(help, /--log <text> format of progress and errors .*\[choices: text, json\] \[default: text\]/);
 });
