@@ -196,11 +196,7 @@ test('what does not belong together is refused, and nothing is written', async (
       /The model has no hook "blocks\.2\.hook_resid"/,
     ],
     [[fits, await saved(identity(192), { context_size: 128 })], {}, /different context lengths \(256, 128\)/],
-    [
-      [fits],
-      { hook: 'blocks.0.hook_resid_pre' },
-      /was trained at blocks\.2\.hook_resid_post, but --hook is blocks\.0/,
-    ],
+    [[fits], { hook: 'blocks.0.hook_resid_pre' }, /was trained at blocks\.2\.hook_resid_post, but --hook is blocks\.0/],
     [[fits, await saved(identity(192), { prepend_bos: false })], {}, /contexts without it/],
     [[await saved(identity(192), { context_size: -3 })], {}, /metadata\.context_size/],
     [[await saved(identity(192, Number.NaN))], {}, /contains NaN in W_dec/],

@@ -128,7 +128,10 @@ test('the newest --keep-checkpoints are kept, and a damaged one is skipped for t
   truncateSync(join(config.out, kept[2]!), 3000);
   const said: string[] = [];
   await train({ ...config, resume: true }, { ...silent, say: (line) => said.push(line) }, never);
-  assert.match(said.join('\n'), /checkpoint-00000020\.safetensors is not a complete .* Resuming from checkpoint-00000015/);
+  assert.match(
+    said.join('\n'),
+    /checkpoint-00000020\.safetensors is not a complete .* Resuming from checkpoint-00000015/,
+  );
   assert.deepEqual(outcome(config.out), whole);
 });
 
