@@ -281,7 +281,7 @@ test('resuming with other settings is refused, naming what differs', async () =>
   await interrupted(config, 1);
   await assert.rejects(harvest({ ...config, resume: true, seed: 3 }, silent, never), (error: unknown) => {
     assert.ok(error instanceof Refusal);
-    assert.match(error.message, /seed 0.*says 3/);
+    assert.match(error.message, /seed 0.*has 3/);
     return true;
   });
 });
@@ -292,7 +292,7 @@ test('the precision is kept with the store, and resuming in another is refused',
   const manifest = JSON.parse(readFileSync(join(config.out, HOOK, 'manifest.json'), 'utf8')) as Manifest;
   assert.equal(manifest.precision, 'float16');
   const again = harvest({ ...config, resume: true, precision: 'float32' }, silent, never);
-  await assert.rejects(again, /precision "float16".*says "float32"/);
+  await assert.rejects(again, /precision "float16".*has "float32"/);
 });
 
 test('a precision that the device lacks is refused before anything is written', async () => {

@@ -76,7 +76,7 @@ test('fewer --tokens than are kept are refused with the number that is kept', as
   await refuses(
     () => harvestTokens({ tokens: 38, out, resume: true }),
     'harvest/fewer-tokens',
-    'holds 39 rows',
+    'contains 39 rows',
     '--tokens 39',
   );
   await harvestTokens({ tokens: 39, out, resume: true, atOnce: 1 });
