@@ -83,7 +83,7 @@ export interface Batches {
   /**
    * The next `size` rows, entries of the source's dtype: bits of float16 or bfloat16, or float32.
    *
-   * @param into an earlier batch that is no longer used: its arrays are reused if they fit
+   * @param into an earlier batch the caller has finished with: its arrays are reused if they fit
    * @throws Refusal when the source ends before
    */
   next(size: number, into?: Batch): Promise<Batch>;

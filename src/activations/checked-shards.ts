@@ -60,7 +60,7 @@ export class CheckedShards {
   /**
    * Loads shard i.
    *
-   * @param spare memory that is no longer needed, taken from the list if it fits
+   * @param spare memory to reuse, taken from the list if it fits
    * @throws Refusal if it is not what was written, or an activation is not finite
    */
   async read(i: number, spare?: ArrayBuffer[]): Promise<Rows> {

@@ -29,7 +29,7 @@ export interface ShardsOf {
 interface Reading {
   /** The stamp of an earlier, verified read: if it is unchanged, the file is not checked again. */
   readonly checked?: string | undefined;
-  /** Memory that is no longer needed, taken from the list if it fits. */
+  /** Memory to reuse, taken from the list if it fits. */
   readonly spare?: ArrayBuffer[];
 }
 

@@ -45,7 +45,7 @@ export class ShardMemory {
     return rowsIn(fits ?? new (this.shared ? SharedArrayBuffer : ArrayBuffer)(bytes), count, d, dtype);
   }
 
-  /** @param shard memory from `rows`, if it is no longer used */
+  /** @param shard memory from `rows`, to be reused */
   end(shard?: Rows): void {
     if (shard) this.spare.push(shard.activation.buffer);
     const next = this.waiting.shift();

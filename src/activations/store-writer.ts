@@ -82,7 +82,9 @@ export class StoreWriter {
     const { d_in: d, dtype, rows_per_shard: most, seed } = this.manifest;
     const memory = this.shards.memory ?? new ShardMemory(1);
     const cut = window.shards(most, seed, (count) => memory.rows(count, d, dtype))[Symbol.iterator]();
-    let index = this.manifest.shards.filter((shard) => shard.window < window.index).length;
+    const { shards } = this.manifest;
+    let index = shards.filter((shard) => shard.window < window.index).length;
+    const listed = new Set(shards.map(({ file }) => file));
     let before = Promise.resolve();
     let failed = false;
     const write = async (rows: Rows) => {
@@ -93,7 +95,8 @@ export class StoreWriter {
         const shard = await this.shards.press(rows, d, dtype);
         await after;
         sums?.merge(shard.sums);
-        await this.list(file, count, shard, plan);
+        // Listed before a kill, it is already on disk.
+        if (!listed.has(file)) await this.list(file, count, shard, plan);
         unused = rows;
       } catch (error) {
         failed = true;
@@ -118,10 +121,8 @@ export class StoreWriter {
     await before;
   }
 
-  /** Writes a shard of the current window and lists it, unless it was listed before a kill. */
+  /** Writes a shard of the current window and lists it. */
   private async list(file: string, rows: number, shard: PressedShard, plan: PendingWindow): Promise<void> {
-    const { manifest } = this;
-    if (manifest.shards.some((listed) => listed.file === file)) return;
     await writeAside(join(this.directory, file), async (to) => {
       for (const chunk of shard.chunks) await writeBytes(to, chunk);
     });

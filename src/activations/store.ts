@@ -27,7 +27,7 @@ export interface Store extends StorePlace {
   /**
    * Loads shard i; its hash is checked against the manifest, and every activation is finite.
    *
-   * @param spare memory that is no longer needed, taken from the list if it fits
+   * @param spare memory to reuse, taken from the list if it fits
    */
   readShard(i: number, spare?: ArrayBuffer[]): Promise<Examples>;
 }

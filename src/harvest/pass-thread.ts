@@ -11,7 +11,7 @@ import { Thread } from '../progress/thread.js';
 import { type ForwardPass, openForwardPass, type PassConfig, type PassResult } from './forward-pass.js';
 
 /**
- * Opens the model for harvesting, on a GPU in a thread: so that the calling thread can window, permute and
+ * Opens the model for harvesting. A GPU is driven from a thread, so that the calling thread can window, permute and
  * write meanwhile. A pass on the CPU takes all cores, and runs on the calling thread.
  */
 export function openHarvestPass(

@@ -156,10 +156,13 @@ async function comparedWithDifferences(checkpoint: Checkpoint, hook: string, nam
 
 /** Attention is computed in chunks of 128 queries (lm/attention.ts): of the first of them and of the second. */
 const POSITIONS = [3, 60, 127, 128, 133, 138];
-/** Activations far from the last token do so little that a smaller step is lost in rounding. */
-const LONG_STEP = 2 ** -3;
+/**
+ * Activations far from the last token do so little that a smaller step is lost in rounding, most of all in the bundled
+ * model, whose logits are large; random models are less linear, and a larger one errs.
+ */
+const LONG_STEPS = { bundled: 2 ** -2, random: 2 ** -3 };
 
-async function comparedInLongText(checkpoint: Checkpoint, name: string) {
+async function comparedInLongText(checkpoint: Checkpoint, name: string, step: number) {
   const random = new Generator(7);
   const tokens = [2, ...Array.from({ length: 139 }, () => 3 + random.below(checkpoint.config.vocabulary - 3))];
   const sae = await opened(await firingSae(checkpoint, 'blocks.0.hook_resid_pre', name, tokens), name, checkpoint);
@@ -167,16 +170,15 @@ async function comparedInLongText(checkpoint: Checkpoint, name: string) {
   const { active, likeliest } = await readText(text, 1);
   const some = POSITIONS.map((at) => active.find(({ feature, position }) => position === at && feature === at % 4)!);
   const effects = await gradientEffects(text, gradientGraph(text), some, { token: likeliest });
-  const differences = await byDifferences(text, some, likeliest, LONG_STEP);
+  const differences = await byDifferences(text, some, likeliest, step);
   for (const [i, effect] of effects.entries()) {
     const difference = relativeDifference([effect], [differences[i]!]);
-    // Rounding of the logits in float32, as the processor adds up products, leaves differences of up to 0.011.
-    assert.ok(difference < 2e-2, `${name}, token ${POSITIONS[i]}: ${difference}`);
+    assert.ok(difference < 1e-2, `${name}, token ${POSITIONS[i]}: ${difference}`);
   }
 }
 
 test('it is also with attention in several chunks of queries', async () => {
-  await comparedInLongText(await openCheckpoint(MODEL), 'chunks');
+  await comparedInLongText(await openCheckpoint(MODEL), 'chunks', LONG_STEPS.bundled);
 });
 
 // Attention of the first is written out, since its scores are capped; that of the other is an operator.
@@ -185,7 +187,7 @@ for (const name of ['gemma2-gqa', 'gemma3-gqa'] as const) {
     const model = await openRandomModel(name);
     const config = { ...model.config, max_position_embeddings: 256, sliding_window: 20 };
     const directory = await writeCheckpoint(join(root, `long-${name}`), model, { config });
-    await comparedInLongText(await openCheckpoint(directory), `sae-of-${name}`);
+    await comparedInLongText(await openCheckpoint(directory), `sae-of-${name}`, LONG_STEPS.random);
   });
 }
 

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { CudaOverrides } from '../../../../src/train/engines/cuda/cuda-engine.js';
 import { entryBytes, planCuda } from '../../../../src/train/engines/cuda/plan.js';
-import type { EngineSettings, StepMetrics, TrainerState } from '../../../../src/train/engines/engine.js';
-import { openReferenceEngine } from '../../../../src/train/engines/reference/engine.js';
-import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../problem.js';
+import type { EngineSettings, TrainerState } from '../../../../src/train/engines/engine.js';
+import { randomStart, smallSettings } from '../problem.js';
+import { agreesWithReference, cudaSteps } from './agreement.js';
 import { withoutCompiler } from './compiler.js';
-import type { CpuDeviceOptions } from './cpu-device.js';
 import { openOnCpu } from './open-on-cpu.js';
 
 const skip = withoutCompiler;
@@ -26,35 +25,12 @@ const small = (more: Partial<EngineSettings> = {}) =>
 const PREFIXES = { k: 5, kAux: 7, auxCoefficient: 1 / 4, prefixes: [40, 90, 130], prefixWeights: [1, 0.5, 2] };
 const step = { lr: 1e-3, l1: 0 };
 
-/** Metrics and state of steps [from, to), on batches that are the same for each of them. */
-async function run(
-  settings: EngineSettings,
-  start: TrainerState,
-  [from, to]: readonly [number, number],
-  options: CpuDeviceOptions & CudaOverrides = {},
-) {
-  const engine = await openOnCpu(settings, start, from, options);
-  const next = batches(settings);
-  const all = Array.from({ length: to }, () => next());
-  const metrics: StepMetrics[] = [];
-  for (const x of all.slice(from)) metrics.push(await engine.step({ x }, step));
-  const state = await engine.state();
-  const { launches } = engine.device;
-  await engine.close();
-  return { metrics, state, launches };
-}
+const start = (settings: EngineSettings) => randomStart(settings, -0.2);
 
+/** @returns how many steps revived dead features */
 async function agrees(settings: EngineSettings, steps: number, bound: number, options: CudaOverrides = {}) {
-  const start = randomStart(settings, -0.2);
-  const reference = await openReferenceEngine(settings, start);
-  const cuda = await openOnCpu(settings, start, 0, options);
-  const [x, y] = [batches(settings), batches({ ...settings, dIn: settings.dOut ?? 1 }, 4)];
-  await stepBoth(reference, cuda, steps, () => ({ x: x(), ...(settings.dOut && { y: y() }) }));
-  const { name, difference } = await stateDifference(cuda, reference);
-  assert.ok(difference < bound, `${name}: ${difference}`);
-  const revived = cuda.device.launches.get('decodeDead') ?? 0;
-  await Promise.all([reference.close(), cuda.close()]);
-  return revived;
+  const { launches } = await agreesWithReference(settings, start(settings), { steps, bound }, options);
+  return launches.get('decodeDead') ?? 0;
 }
 
 test('ten steps in which dead features learn from the error agree with the reference engine', { skip }, async () => {
@@ -66,15 +42,16 @@ test('dead features that learn give the same bits in every order, and continued 
   skip,
 }, async () => {
   const settings = small();
-  const start = randomStart(settings, -0.2);
-  const whole = await run(settings, start, [0, 4]);
+  const run = (from: TrainerState, steps: readonly [number, number], options = {}) =>
+    cudaSteps(settings, from, steps, step, options);
+  const whole = await run(start(settings), [0, 4]);
   assert.ok(whole.metrics[1]!.aux === 0 && whole.metrics[2]!.aux > 0);
   for (const order of ORDERS) {
-    const again = await run(settings, start, [0, 4], { order, uploads: 'late', settleEvery: 2 });
+    const again = await run(start(settings), [0, 4], { order, uploads: 'late', settleEvery: 2 });
     assert.deepEqual([again.metrics, again.state], [whole.metrics, whole.state]);
   }
-  const first = await run(settings, start, [0, 3]);
-  const rest = await run(settings, first.state, [3, 4]);
+  const first = await run(start(settings), [0, 3]);
+  const rest = await run(first.state, [3, 4]);
   // What is dead is known from the state.
   assert.equal(rest.launches.get('decodeDead'), 1);
   assert.deepEqual([...first.metrics, ...rest.metrics], whole.metrics);

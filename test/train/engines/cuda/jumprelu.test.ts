@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JumpReluOptions } from '../../../../src/sae/architectures/jumprelu.js';
 import type { CudaOverrides } from '../../../../src/train/engines/cuda/cuda-engine.js';
-import type { EngineSettings, StepMetrics, TrainerState } from '../../../../src/train/engines/engine.js';
-import { openReferenceEngine } from '../../../../src/train/engines/reference/engine.js';
+import type { EngineSettings, TrainerState } from '../../../../src/train/engines/engine.js';
 import { openInputLosses } from '../../../../src/train/input-losses.js';
-import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../problem.js';
+import { batches, randomStart, smallSettings } from '../problem.js';
+import { agreesWithReference, cudaSteps } from './agreement.js';
 import { withoutCompiler } from './compiler.js';
 import type { CpuDeviceOptions } from './cpu-device.js';
 import { openOnCpu } from './open-on-cpu.js';
@@ -41,35 +41,16 @@ function startOf(settings: EngineSettings): Map<string, Float32Array> {
   return start;
 }
 
-/** Metrics and state of steps [from, to), on batches that are the same for each of them. */
-async function run(
+const run = (
   settings: EngineSettings,
   start: TrainerState,
-  [from, to]: readonly [number, number],
+  steps: readonly [number, number],
   options: CpuDeviceOptions & CudaOverrides = {},
-) {
-  const engine = await openOnCpu(settings, start, from, { ...MIXED, ...options });
-  const next = batches(settings);
-  const all = Array.from({ length: to }, () => next());
-  const metrics: StepMetrics[] = [];
-  for (const x of all.slice(from)) metrics.push(await engine.step({ x }, step));
-  const state = await engine.state();
-  const { launches } = engine.device;
-  await engine.close();
-  return { metrics, state, launches };
-}
+) => cudaSteps(settings, start, steps, step, { ...MIXED, ...options });
 
 async function agrees(settings: EngineSettings, steps: number, bound: number, options: CudaOverrides = MIXED) {
   const start = startOf(settings);
-  const reference = await openReferenceEngine(settings, start);
-  const cuda = await openOnCpu(settings, start, 0, options);
-  const [x, y] = [batches(settings), batches({ ...settings, dIn: settings.dOut ?? 1 }, 4)];
-  await stepBoth(reference, cuda, steps, () => ({ x: x(), ...(settings.dOut && { y: y() }) }));
-  const { name, difference } = await stateDifference(cuda, reference);
-  assert.ok(difference < bound, `${name}: ${difference}`);
-  const state = await cuda.state();
-  await Promise.all([reference.close(), cuda.close()]);
-  return { start, state, launches: cuda.device.launches };
+  return { start, ...(await agreesWithReference(settings, start, { steps, bound }, options)) };
 }
 
 test('ten steps of a jumprelu SAE agree with the reference engine, dead features and dense slices among them', {
