@@ -158,7 +158,7 @@ async function comparedWithDifferences(checkpoint: Checkpoint, hook: string, nam
 const POSITIONS = [3, 60, 127, 128, 133, 138];
 /**
  * Activations far from the last token do so little that a smaller step is lost in rounding, most of all in the bundled
- * model, whose logits are large; random models are less linear, and a larger one errs.
+ * model. For the random models a larger step is wrong: their logits bend more.
  */
 const LONG_STEPS = { bundled: 2 ** -2, random: 2 ** -3 };
 
