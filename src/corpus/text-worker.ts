@@ -8,8 +8,10 @@ import type { Heard, TextContinued, TextStart, TextThreadReply, TextThreadReques
 import { chunkBuffers, chunkOf } from './text-chunk.js';
 import { openTokenizer } from './tokenizer.js';
 
-/** Approximate number of tokens sent at a time. */
+/** Approximate number of tokens sent at a time, */
 const TOKENS = 2 ** 15;
+/** and at first, when little may be wanted; then twice as many each time. */
+const FIRST_TOKENS = 2 ** 11;
 
 /** Special tokens and lines not yet reported. */
 class Ears {
@@ -45,11 +47,12 @@ async function* textReplies(start: TextStart, ears: Ears, beginning: Beginning):
   const { bosTokenId, prependBos } = tokenizer;
   const special = chats ? chats.special(tokenizer) : tokenizer.special;
   yield { kind: 'ready', facts: { bosTokenId, prependBos, special, ...(chats && { chat: chats.facts }) } };
-  const most = Math.max(1, Math.floor(TOKENS / context));
+  let tokens = FIRST_TOKENS;
   let held: Context[] = [];
   const chunk = (): TextThreadReply => {
     const reply = { kind: 'chunk', chunk: chunkOf(held), heard: ears.heard() } as const;
     held = [];
+    tokens = Math.min(2 * tokens, TOKENS);
     return reply;
   };
   const { at } = beginning;
@@ -61,7 +64,7 @@ async function* textReplies(start: TextStart, ears: Ears, beginning: Beginning):
   try {
     for await (const one of packContexts(documents, tokenizer, context, written, tally, at?.position)) {
       held.push(one);
-      if (held.length === most) yield chunk();
+      if (held.length >= Math.floor(tokens / context)) yield chunk();
     }
   } catch (error) {
     // Contexts completed before an error are still valid.

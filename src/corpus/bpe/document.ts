@@ -32,8 +32,10 @@ export interface TextEncoder {
 export const isPair = (text: string, at: number) =>
   (text.charCodeAt(at) & 0xfc00) === 0xdc00 && (text.charCodeAt(at - 1) & 0xfc00) === 0xd800;
 
-/** Characters (UTF-16 units) encoded at a time. */
+/** Characters (UTF-16 units) encoded at a time, */
 export const WINDOW = 2 ** 16;
+/** and at a document's beginning, which may be all that is wanted of it. Each window is twice the one before. */
+const FIRST_WINDOW = 2 ** 13;
 
 /** Tokenizes one document that arrives in pieces; holds only a window of text and the current piece. */
 export class DocumentEncoder {
@@ -41,13 +43,19 @@ export class DocumentEncoder {
   private pending = '';
   /** The characters of the token before `pending`, if its tokens must be checked to join. */
   private last: string | null = null;
+  private window: number;
 
-  /** @param source the document, for messages */
+  /**
+   * @param source the document, for messages
+   * @param usual characters per window, once it has grown to that
+   */
   constructor(
     private readonly encoder: TextEncoder,
     private readonly source: string,
-    private window = WINDOW,
-  ) {}
+    private readonly usual = WINDOW,
+  ) {
+    this.window = Math.min(FIRST_WINDOW, usual);
+  }
 
   /** The tokens known so far; `piece` may be of any length. */
   *push(piece: string): Generator<Int32Array> {
@@ -57,7 +65,9 @@ export class DocumentEncoder {
       at += more;
       if (this.pending.length < this.window) continue;
       const tokens = this.shorten();
-      if (tokens) yield tokens;
+      if (!tokens) continue;
+      this.window = Math.max(this.window, Math.min(2 * this.window, this.usual));
+      yield tokens;
     }
   }
 
