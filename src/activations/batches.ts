@@ -53,6 +53,8 @@ export class ActivationBatches implements Batches {
   private loaded: Loaded | undefined;
   /** The shards of the next pool, being read. */
   private coming: { readonly shards: readonly number[]; readonly pieces: Promise<readonly Examples[]> } | undefined;
+  /** Memory of shards that are no longer needed. */
+  private readonly spare: ArrayBufferLike[] = [];
   /** Next row of the pool. */
   private cursor = 0;
 
@@ -156,28 +158,25 @@ export class ActivationBatches implements Batches {
     const next = this.shardsAt(this.after(this.place));
     const coming = same(this.coming?.shards, shards) ? this.coming?.pieces : undefined;
     this.coming = undefined;
-    const free = before?.pool.pieces.flatMap(buffersOf) ?? [];
-    const pieces = coming ?? this.read(shards, free);
+    if (before) this.reuse(before.pool);
+    const pieces = coming ?? this.read(shards);
     if (!this.ahead || same(next, shards)) return pieces;
     // After the shards that are needed first. A failure is reported when the pool is requested.
-    const ahead = pieces.then(() => this.read(next, coming ? free : []));
+    const ahead = pieces.then(() => this.read(next));
     ahead.catch(() => {});
     this.coming = { shards: next, pieces: ahead };
     return pieces;
   }
 
-  /** @param free memory of shards that are no longer needed; only what fits these shards is reused */
-  private read(shards: readonly number[], free: readonly ArrayBuffer[]): Promise<readonly Examples[]> {
-    const lists = [this.store.shards, this.store.target?.shards];
-    const sizes = shards.flatMap((i) => lists.map((of) => of?.bytesOf(i)));
-    const spare: ArrayBuffer[] = [];
-    for (const buffer of free) {
-      const at = sizes.indexOf(buffer.byteLength);
-      if (at < 0) continue;
-      sizes.splice(at, 1);
-      spare.push(buffer);
-    }
-    return Promise.all(shards.map((shard) => this.store.readShard(shard, spare)));
+  private reuse({ pieces }: Pool): void {
+    this.spare.push(...pieces.flatMap(buffersOf));
+    // Two pools at most are in use at a time, so more than their memory is never wanted again.
+    const most = 2 * this.poolShards * (this.store.target ? 2 : 1);
+    this.spare.splice(0, this.spare.length - most);
+  }
+
+  private read(shards: readonly number[]): Promise<readonly Examples[]> {
+    return Promise.all(shards.map((shard) => this.store.readShard(shard, this.spare)));
   }
 }
 

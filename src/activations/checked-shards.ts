@@ -1,20 +1,21 @@
+import { takeFitting } from '../disk/stamped-file.js';
 import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import { cores } from '../machine/cores.js';
 import { Thread } from '../progress/thread.js';
 import type { Rows } from './rows.js';
 import { type ReadShard, readShard, type ShardsOf } from './shard-file.js';
-import type { ListedShard } from './shard-list.js';
+import type { ListedShard, ShardList } from './shard-list.js';
 import type { Store } from './store.js';
 
 /** Request to a thread: read a shard, like readShard. */
 export interface ShardRequest {
   readonly shard: ListedShard;
   readonly checked: string | undefined;
-  /** Transferred to the thread. */
-  readonly spare: ArrayBuffer | undefined;
+  /** Shared memory to read into. */
+  readonly into: SharedArrayBuffer | undefined;
 }
 
-/** Its memory is transferred. */
+/** Its memory is transferred, unless it was given. */
 export type ShardReply = ({ readonly kind: 'shard' } & ReadShard) | RefusedReply;
 
 /** Max threads of a store: two keep up with a disk, and the first pass, which hashes, may take more. */
@@ -60,10 +61,11 @@ export class CheckedShards {
   /**
    * Loads shard i.
    *
-   * @param spare memory to reuse, taken from the list if it fits
+   * @param spare memory to reuse: what fits is taken from the list. Whoever gives a list reuses all memory, so threads
+   *   read into memory that they share
    * @throws Refusal if it is not what was written, or an activation is not finite
    */
-  async read(i: number, spare?: ArrayBuffer[]): Promise<Rows> {
+  async read(i: number, spare?: ArrayBufferLike[]): Promise<Rows> {
     const { rows, stamp } = this.threads.length > 0 ? await this.ask(i, spare) : await this.readHere(i, spare);
     this.stamps.set(i, stamp);
     return rows;
@@ -74,21 +76,23 @@ export class CheckedShards {
     await Promise.all(this.threads.map((thread) => thread.terminate()));
   }
 
-  private readHere(i: number, spare?: ArrayBuffer[]): Promise<ReadShard> {
+  private readHere(i: number, spare?: ArrayBufferLike[]): Promise<ReadShard> {
     const { store, of, stamps } = this;
     const shard = this.last.then(() => readShard(of, store.shards.at(i), { checked: stamps.get(i), spare }));
     this.last = shard.catch(() => {});
     return shard;
   }
 
-  private async ask(i: number, spare: ArrayBuffer[] = []): Promise<ReadShard> {
+  private async ask(i: number, spare?: ArrayBufferLike[]): Promise<ReadShard> {
     while (this.idle.length === 0) await new Promise<void>((resolve) => this.waiting.push(resolve));
     const thread = this.idle.pop()!;
     try {
-      const shard = this.store.shards.at(i);
-      const at = spare.findIndex(({ byteLength }) => byteLength === shard.bytes);
-      const [given] = at < 0 ? [] : spare.splice(at, 1);
-      thread.ask({ shard, checked: this.stamps.get(i), spare: given }, given ? [given] : []);
+      const { shards } = this.store;
+      thread.ask({
+        shard: shards.at(i),
+        checked: this.stamps.get(i),
+        into: spare && sharedMemoryFor(shards, i, spare),
+      });
       const reply = await thread.reply();
       if (reply.kind === 'refused') throw refusalFrom(reply);
       return reply;
@@ -97,6 +101,22 @@ export class CheckedShards {
       this.waiting.shift()?.();
     }
   }
+}
+
+/**
+ * Memory that threads share, for shard i: taken from `spare` if it fits; otherwise new, and large enough for any shard of
+ * the store. The garbage collector neither counts it nor hurries to collect it, so all of it must be reused.
+ *
+ * @returns undefined if the shard's size is not known
+ */
+export function sharedMemoryFor(shards: ShardList, i: number, spare: ArrayBufferLike[]): SharedArrayBuffer | undefined {
+  const bytes = shards.bytesOf(i);
+  if (bytes === undefined) return undefined;
+  const shared = spare.filter((buffer) => buffer instanceof SharedArrayBuffer);
+  const reused = takeFitting(shared, bytes);
+  if (!reused) return new SharedArrayBuffer(shards.largestBytes);
+  spare.splice(spare.indexOf(reused), 1);
+  return reused as SharedArrayBuffer;
 }
 
 /** Bytes per stamp, enough to distinguish them. */

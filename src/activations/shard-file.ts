@@ -30,7 +30,9 @@ interface Reading {
   /** The stamp of an earlier, verified read: if it is unchanged, the file is not checked again. */
   readonly checked?: string | undefined;
   /** Memory to reuse, taken from the list if it fits. */
-  readonly spare?: ArrayBuffer[];
+  readonly spare?: ArrayBufferLike[];
+  /** Does the caller check that every activation is finite? */
+  readonly finiteUnknown?: boolean;
 }
 
 /**
@@ -41,7 +43,7 @@ interface Reading {
 export async function readShard(
   { directory, d_in, dtype }: ShardsOf,
   { file, bytes: size, rows: count, sha256 }: ListedShard,
-  { checked, spare }: Reading = {},
+  { checked, spare, finiteUnknown }: Reading = {},
 ): Promise<ReadShard> {
   const path = join(directory, file);
   // checkShardFile has compared its size with the manifest's.
@@ -59,9 +61,14 @@ export async function readShard(
       'activations/wrong-counts',
     );
   }
-  const wild = known ? undefined : notFiniteRow(rows, dtype);
-  if (wild) throw new Refusal(`${path}: ${wild}.`, AGAIN, 'activations/not-finite');
+  if (!known && !finiteUnknown) checkFinite(path, rows, dtype);
   return { rows, stamp };
+}
+
+/** @throws Refusal if an activation is not finite */
+export function checkFinite(path: string, rows: Rows, dtype: ActivationDType): void {
+  const wild = notFiniteRow(rows, dtype);
+  if (wild) throw new Refusal(`${path}: ${wild}.`, AGAIN, 'activations/not-finite');
 }
 
 /** A stamp, in hexadecimal; long enough to distinguish files. */

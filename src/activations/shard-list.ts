@@ -22,6 +22,8 @@ export class ShardList implements ShardSizes, Iterable<ListedShard> {
   readonly length: number;
   /** Rows of the largest shard. */
   readonly largest: number;
+  /** Bytes of the largest file whose size is known. */
+  readonly largestBytes: number;
   /** Names one after another, and where each ends. */
   private readonly names: Buffer;
   private readonly ends: Uint32Array;
@@ -37,6 +39,7 @@ export class ShardList implements ShardSizes, Iterable<ListedShard> {
     this.bytes = Float64Array.from(shards, ({ bytes }) => bytes ?? 0);
     this.windows = Float64Array.from(shards, ({ window }) => window);
     this.largest = this.rows.reduce((most, rows) => Math.max(most, rows), 0);
+    this.largestBytes = this.bytes.reduce((most, bytes) => Math.max(most, bytes), 0);
     this.ends = new Uint32Array(this.length);
     this.hashes = Buffer.alloc(HASH * this.length);
     let end = 0;

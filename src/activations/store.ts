@@ -29,7 +29,7 @@ export interface Store extends StorePlace {
    *
    * @param spare memory to reuse, taken from the list if it fits
    */
-  readShard(i: number, spare?: ArrayBuffer[]): Promise<Examples>;
+  readShard(i: number, spare?: ArrayBufferLike[]): Promise<Examples>;
 }
 
 /** Files checked at a time: the file system may be slow, and a manifest may list any number. */

@@ -4,7 +4,7 @@ import { formatBytes } from './space.js';
 
 /** The bytes of a file, and a stamp that changes if it is touched. */
 export interface StampedFile {
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array;
   /** Equal stamps mean equal contents; undefined if the file changed while being read. */
   readonly stamp: string | undefined;
 }
@@ -13,14 +13,14 @@ export interface StampedFile {
  * The bytes of a regular file of known size; null if nothing exists at `path`.
  *
  * @param most max bytes
- * @param spare reusable buffers: one of the file's size is removed from the list and filled, to avoid allocating
+ * @param spare reusable buffers: the smallest in which the file fits is removed from the list and filled
  * @throws Refusal if it is larger, not a regular file, or not readable
  */
 export async function readStamped(
   path: string,
   most: number,
   remedy?: string,
-  spare: ArrayBuffer[] = [],
+  spare: ArrayBufferLike[] = [],
 ): Promise<StampedFile | null> {
   const file = await openRegular(path, remedy);
   if (!file) return null;
@@ -36,8 +36,7 @@ export async function readStamped(
         'disk/file-too-large',
       );
     }
-    const [reused] = spare.splice(indexOfSize(spare, size), 1);
-    const bytes = new Uint8Array(reused ?? new ArrayBuffer(size));
+    const bytes = new Uint8Array(takeFitting(spare, size) ?? new ArrayBuffer(size), 0, size);
     let length = 0;
     while (length < size) {
       const { bytesRead } = await handle.read(bytes, length, Math.min(size - length, 2 ** 30), length);
@@ -53,8 +52,11 @@ export async function readStamped(
   }
 }
 
-/** A value past the end of the list if none fits. */
-function indexOfSize(spare: readonly ArrayBuffer[], size: number): number {
-  const at = spare.findIndex(({ byteLength }) => byteLength === size);
-  return at < 0 ? spare.length : at;
+/** Removes the smallest buffer of at least `size` bytes from the list; undefined if there is none. */
+export function takeFitting(spare: ArrayBufferLike[], size: number): ArrayBufferLike | undefined {
+  let best = -1;
+  for (const [i, { byteLength }] of spare.entries()) {
+    if (byteLength >= size && (best < 0 || byteLength < spare[best]!.byteLength)) best = i;
+  }
+  return best < 0 ? undefined : spare.splice(best, 1)[0];
 }

@@ -1,3 +1,4 @@
+import { sharedMemoryFor } from '../activations/checked-shards.js';
 import { rowBytes } from '../activations/manifest.js';
 import type { Rows } from '../activations/rows.js';
 import type { ShardsOf } from '../activations/shard-file.js';
@@ -19,6 +20,13 @@ export interface SummedFrom extends ShardsOf {
   readonly centre: Float64Array;
 }
 
+/** A shard to read, and the shared memory for it. */
+export interface ShardRequest {
+  readonly listed: ListedShard;
+  /** undefined if its size is not known */
+  readonly into: SharedArrayBuffer | undefined;
+}
+
 /** A shard, and its per-row statistics. */
 export interface SummedShard extends OfRows, Rows {
   readonly totals: RowTotals;
@@ -29,7 +37,8 @@ export type SummedReply = { readonly kind: 'shard'; readonly shard: SummedShard 
 
 /**
  * The shards of a store in order, read, checked and summed in threads while earlier ones are processed: each thread
- * holds one in memory, plus one held by the consumer. Results do not depend on the number of threads.
+ * holds one in memory, plus one held by the consumer, until it asks for the next. Their memory is reused. Results do not
+ * depend on the number of threads.
  *
  * @param centre c of RowSums, [d]
  * @param threads max number of threads; 0: one per core
@@ -44,16 +53,21 @@ export async function* shardsInOrder(
   const data: SummedFrom = { directory, d_in: manifest.d_in, dtype: manifest.dtype, centre };
   const readers = Array.from(
     { length: Math.min(count, readersOf(manifest, shards.largest, threads)) },
-    () => new Thread<ListedShard, SummedReply>(script, { name: "the shards' thread", data }),
+    () => new Thread<ShardRequest, SummedReply>(script, { name: "the shards' thread", data }),
   );
+  const spare: ArrayBufferLike[] = [];
+  const ask = (i: number) => {
+    if (i >= count) return;
+    readers[i % readers.length]!.ask({ listed: shards.at(i), into: sharedMemoryFor(shards, i, spare) });
+  };
   try {
-    for (const [i, reader] of readers.entries()) reader.ask(shards.at(i));
+    for (const i of readers.keys()) ask(i);
     for (let i = 0; i < count; i++) {
-      const reader = readers[i % readers.length]!;
-      const reply = await reader.reply();
+      const reply = await readers[i % readers.length]!.reply();
       if (reply.kind === 'refused') throw refusalFrom(reply);
-      if (i + readers.length < count) reader.ask(shards.at(i + readers.length));
+      ask(i + readers.length);
       yield reply.shard;
+      spare.push(reply.shard.activation.buffer);
     }
   } finally {
     await Promise.all(readers.map((reader) => reader.terminate()));

@@ -1,4 +1,5 @@
 import type { ActivationDType } from '../activations/manifest.js';
+import type { ActivationArray } from '../activations/rows.js';
 import { type Covariance, SecondMoments } from '../activations/second-moments.js';
 import { ActivationSums, medianOf, storeStatistics } from '../activations/statistics.js';
 import type { Store } from '../activations/store.js';
@@ -18,7 +19,7 @@ export const WIDEST = 4096;
  * that would leave fewer than ENOUGH rows per dimension: with N rows, the effective rank is underestimated by about d /
  * 2N.
  */
-const PRODUCTS = 2 ** 35;
+const PRODUCTS = 2 ** 34;
 const MOST_PRODUCTS = 2 ** 41;
 const ENOUGH = 64;
 /** Number of tokens with the largest norms to keep. */
@@ -144,7 +145,7 @@ class StoreSurvey {
       this.chunks++;
       const multiplied = Math.floor(this.chunks * this.share) > Math.floor((this.chunks - 1) * this.share);
       if (multiplied) {
-        const x = widen(shard.activation.subarray(at * d, end * d), dtype);
+        const x = widened(shard.activation.subarray(at * d, end * d), dtype);
         await moments?.add(x);
         await this.ofLarge?.add(rowsOf(x, d, large));
       }
@@ -192,6 +193,11 @@ class StoreSurvey {
     longest.sort((a, b) => b.norm - a.norm || a.context - b.context || a.pos - b.pos);
     longest.length = Math.min(longest.length, LARGEST);
   }
+}
+
+/** Rows as float32 in memory of their own: ONNX Runtime takes none that threads share. */
+function widened(values: ActivationArray, dtype: ActivationDType): Float32Array {
+  return values instanceof Float32Array ? values.slice() : widen(values, dtype);
 }
 
 /** Copies of rows. */

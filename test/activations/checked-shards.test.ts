@@ -63,14 +63,14 @@ for (const threads of [0, 2]) {
     const { directory } = await written(t);
     const shards = new CheckedShards(await openStore(directory), threads);
     t.after(() => shards.close());
-    const [first, second] = [await shards.read(0), await shards.read(1)];
+    const [first, second] = [await shards.read(0, []), await shards.read(1)];
     const wanted = rowTexts(second, 3);
-    const spare = [new ArrayBuffer(7), ...buffersOf(first)];
+    const small = [new ArrayBuffer(7), new SharedArrayBuffer(7)];
+    const spare = [...small, ...buffersOf(first)];
     assert.deepEqual(rowTexts(await shards.read(1, spare), 3), wanted);
-    assert.deepEqual(
-      spare.map(({ byteLength }) => byteLength),
-      [7],
-    );
+    assert.deepEqual(spare, small);
+    // Both have as many rows, so the first now reads as the second.
+    assert.deepEqual(rowTexts(first, 3), wanted);
   });
 }
 
