@@ -185,9 +185,10 @@ function packagesOf(file: string, seen = new Set<string>()): Set<string> {
 }
 
 test('threads that most runs start load few packages: to load Arrow takes longer than what a small run does', () => {
-  assert.ok(packagesOf(join('activations', 'shard-worker.ts')).has('apache-arrow'), 'what is loaded is seen');
+  assert.ok(packagesOf(join('inspect', 'row-worker.ts')).has('apache-arrow'), 'what is loaded is seen');
   // ONNX Runtime is loaded when it is used.
   assert.deepEqual([...packagesOf(join('train', 'engines', 'sparse', 'worker.ts'))], []);
+  assert.deepEqual([...packagesOf(join('activations', 'shard-check-worker.ts'))], ['zod']);
   assert.deepEqual([...packagesOf(join('corpus', 'text-worker.ts'))].sort(), ['csv-parse', 'fzstd', 'zod']);
 });
 

@@ -54,7 +54,7 @@ export class ActivationBatches implements Batches {
   /** The shards of the next pool, being read. */
   private coming: { readonly shards: readonly number[]; readonly pieces: Promise<readonly Examples[]> } | undefined;
   /** Memory of shards that are no longer needed. */
-  private readonly spare: ArrayBufferLike[] = [];
+  private readonly spare: ArrayBuffer[] = [];
   /** Next row of the pool. */
   private cursor = 0;
 

@@ -23,15 +23,10 @@ export interface Examples extends Rows {
   readonly target?: ActivationArray;
 }
 
-/** Buffers of rows, each once. */
-export function buffersOf({ activation, target, token, context, pos }: Examples): ArrayBufferLike[] {
+/** Buffers of rows, each once, for transfer to another thread. */
+export function buffersOf({ activation, target, token, context, pos }: Examples): ArrayBuffer[] {
   const columns = [activation, ...(target ? [target] : []), token, context, pos];
-  return [...new Set(columns.map(({ buffer }) => buffer))];
-}
-
-/** Those of rows that move to another thread; shared memory stays where it is. */
-export function transferOf(rows: Examples): ArrayBuffer[] {
-  return buffersOf(rows).filter((buffer) => buffer instanceof ArrayBuffer);
+  return [...new Set(columns.map(({ buffer }) => buffer as ArrayBuffer))];
 }
 
 /** Memory for `rows` rows. */

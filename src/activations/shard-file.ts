@@ -11,10 +11,12 @@ export const AGAIN = 'Harvest the store again.';
 /** Max bytes of a shard whose size no manifest gives: a buffer of Node's hashing. */
 const MOST_BYTES = 2 ** 31 - 1;
 
-/** A shard in memory, and the stamp that tells whether its file was touched since. */
-export interface ReadShard {
+/** A shard in memory, unchecked. */
+export interface LoadedShard {
   readonly rows: Rows;
-  /** undefined if the file changed while it was read. */
+  /** Its file. */
+  readonly bytes: Uint8Array;
+  /** Tells whether the file was touched since (disk/stamped-file.ts); undefined if that happened while it was read. */
   readonly stamp: string | undefined;
 }
 
@@ -25,44 +27,53 @@ export interface ShardsOf {
   readonly dtype: ActivationDType;
 }
 
-/** How a shard is read. */
-interface Reading {
-  /** The stamp of an earlier, verified read: if it is unchanged, the file is not checked again. */
-  readonly checked?: string | undefined;
-  /** Memory to reuse, taken from the list if it fits. */
-  readonly spare?: ArrayBufferLike[];
-  /** Does the caller check that every activation is finite? */
-  readonly finiteUnknown?: boolean;
-}
-
 /**
- * Loads a shard of a store: its hash is checked against the manifest, and every activation is finite.
+ * Loads a shard of a store, with as many rows as the manifest lists, which `checkShard` then checks.
  *
- * @throws Refusal if it is not what was written, or an activation is not finite
+ * @param spare memory to reuse: what fits is taken from the list
+ * @throws Refusal if it cannot be read, or is not a shard of this store
  */
-export async function readShard(
+export async function loadShard(
   { directory, d_in, dtype }: ShardsOf,
   { file, bytes: size, rows: count, sha256 }: ListedShard,
-  { checked, spare, finiteUnknown }: Reading = {},
-): Promise<ReadShard> {
+  spare?: ArrayBufferLike[],
+): Promise<LoadedShard> {
   const path = join(directory, file);
   // checkShardFile has compared its size with the manifest's.
   const found = await readStamped(path, size ?? MOST_BYTES, AGAIN, spare);
   if (!found) return unreadable(path, undefined);
-  const { bytes } = found;
-  const stamp = found.stamp && shortened(found.stamp);
-  const known = stamp !== undefined && stamp === checked;
-  if (!known) checkHash(path, bytes, sha256);
-  const rows = decodeShard(bytes, d_in, dtype, path);
-  if (rows.token.length !== count) {
+  const { bytes, stamp } = found;
+  try {
+    const rows = decodeShard(bytes, d_in, dtype, path);
+    if (rows.token.length === count) return { rows, bytes, stamp };
     throw new Refusal(
       `${path} contains ${rows.token.length} rows, but the manifest lists ${count}.`,
       AGAIN,
       'activations/wrong-counts',
     );
+  } catch (error) {
+    // Usually because it was changed, which says more.
+    checkHash(path, bytes, sha256);
+    throw error;
   }
-  if (!known && !finiteUnknown) checkFinite(path, rows, dtype);
-  return { rows, stamp };
+}
+
+/** @throws Refusal if a shard is not what was written, or an activation is not finite */
+export function checkShard({ directory, dtype }: ShardsOf, { file, sha256 }: ListedShard, loaded: LoadedShard): void {
+  const path = join(directory, file);
+  checkHash(path, loaded.bytes, sha256);
+  checkFinite(path, loaded.rows, dtype);
+}
+
+/**
+ * Loads a shard of a store and checks it.
+ *
+ * @throws Refusal if it is not what was written, or an activation is not finite
+ */
+export async function readShard(of: ShardsOf, listed: ListedShard): Promise<Rows> {
+  const loaded = await loadShard(of, listed);
+  checkShard(of, listed, loaded);
+  return loaded.rows;
 }
 
 /** @throws Refusal if an activation is not finite */
@@ -71,10 +82,8 @@ export function checkFinite(path: string, rows: Rows, dtype: ActivationDType): v
   if (wild) throw new Refusal(`${path}: ${wild}.`, AGAIN, 'activations/not-finite');
 }
 
-/** A stamp, in hexadecimal; long enough to distinguish files. */
-const shortened = (stamp: string) => createHash('sha256').update(stamp).digest('hex').slice(0, 32);
-
-function checkHash(path: string, bytes: Uint8Array, wanted: string): void {
+/** @throws Refusal if a shard's file has another hash than the manifest lists */
+export function checkHash(path: string, bytes: Uint8Array, wanted: string): void {
   const found = createHash('sha256').update(bytes).digest('hex');
   if (found === wanted) return;
   throw new Refusal(

@@ -29,7 +29,7 @@ export interface Store extends StorePlace {
    *
    * @param spare memory to reuse, taken from the list if it fits
    */
-  readShard(i: number, spare?: ArrayBufferLike[]): Promise<Examples>;
+  readShard(i: number, spare?: ArrayBuffer[]): Promise<Examples>;
 }
 
 /** Files checked at a time: the file system may be slow, and a manifest may list any number. */
@@ -67,7 +67,7 @@ export async function openStore(named: string): Promise<Store> {
     ...withoutShards(found),
     shards,
     parts: found.parts.map(withoutShards),
-    readShard: async (i) => (await readShard({ directory, d_in, dtype }, shards.at(i))).rows,
+    readShard: (i) => readShard({ directory, d_in, dtype }, shards.at(i)),
   };
 }
 

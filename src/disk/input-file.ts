@@ -3,6 +3,7 @@ import { access, type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { memoryFor } from './reading-memory.js';
 import { formatBytes } from './space.js';
 
 /** A regular file, open for reading. */
@@ -66,7 +67,8 @@ export async function readRegular(path: string, most: number, remedy?: string): 
     );
   try {
     if (file.size > most) throw tooLarge();
-    const whole = Buffer.allocUnsafeSlow(file.size);
+    const { buffer, byteOffset } = memoryFor(file.size);
+    const whole = Buffer.from(buffer, byteOffset, file.size);
     let length = await fill(file, whole, 0);
     if (length < whole.length) return whole.subarray(0, length);
     const pieces = [whole];
@@ -94,7 +96,8 @@ export async function* piecesOfFile(path: string, pieceBytes = 2 ** 20): AsyncGe
   const file = await openRegular(path);
   if (!file) throw new Refusal(`There is no file ${path}.`, 'Check the path.', 'disk/no-file');
   try {
-    const piece = Buffer.allocUnsafe(pieceBytes);
+    const { buffer, byteOffset } = memoryFor(pieceBytes);
+    const piece = Buffer.from(buffer, byteOffset, pieceBytes);
     for (let done = 0; ; ) {
       const bytes = await fill(file, piece, done);
       if (bytes > 0) yield piece.subarray(0, bytes);

@@ -1,5 +1,7 @@
+import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../errors/refusal.js';
 import { openRegular, refusedRead, stampOf } from './input-file.js';
+import { bufferFor, memoryFor, placeIn } from './reading-memory.js';
 import { formatBytes } from './space.js';
 
 /** The bytes of a file, and a stamp that changes if it is touched. */
@@ -16,19 +18,13 @@ export interface StampedFile {
  * @param spare reusable buffers: the smallest in which the file fits is removed from the list and filled
  * @throws Refusal if it is larger, not a regular file, or not readable
  */
-export async function readStamped(
+export function readStamped(
   path: string,
   most: number,
   remedy?: string,
   spare: ArrayBufferLike[] = [],
 ): Promise<StampedFile | null> {
-  const file = await openRegular(path, remedy);
-  if (!file) return null;
-  const { handle } = file;
-  try {
-    const found = await handle.stat({ bigint: true });
-    const before = stampOf(found);
-    const size = Number(found.size);
+  return stamped(path, remedy, async (handle, size) => {
     if (size > most) {
       throw new Refusal(
         `${path} has more than ${formatBytes(most)}.`,
@@ -36,15 +32,58 @@ export async function readStamped(
         'disk/file-too-large',
       );
     }
-    const bytes = new Uint8Array(takeFitting(spare, size) ?? new ArrayBuffer(size), 0, size);
+    const reused = takeFitting(spare, bufferFor(size));
+    const bytes = reused ? placeIn(reused, size) : memoryFor(size);
     let length = 0;
     while (length < size) {
       const { bytesRead } = await handle.read(bytes, length, Math.min(size - length, 2 ** 30), length);
       if (bytesRead === 0) break;
       length += bytesRead;
     }
-    const same = stampOf(await handle.stat({ bigint: true })) === before && length === size;
-    return { bytes: bytes.subarray(0, length), stamp: same ? before : undefined };
+    return { bytes: bytes.subarray(0, length), whole: length === size };
+  });
+}
+
+/**
+ * Reads a regular file piece by piece, in its order.
+ *
+ * @param memory for a piece
+ * @param take called with each piece and its place in the file
+ * @returns its stamp, as readStamped gives it; null if nothing exists at `path`
+ * @throws Refusal if it is not a regular file, or not readable
+ */
+export async function stampOfPieces(
+  path: string,
+  memory: Uint8Array,
+  take: (piece: Uint8Array, at: number) => void,
+): Promise<string | undefined | null> {
+  const found = await stamped(path, undefined, async (handle, size) => {
+    let at = 0;
+    while (at < size) {
+      const { bytesRead } = await handle.read(memory, 0, Math.min(size - at, memory.length), at);
+      if (bytesRead === 0) break;
+      take(memory.subarray(0, bytesRead), at);
+      at += bytesRead;
+    }
+    return { whole: at === size };
+  });
+  return found === null ? null : found.stamp;
+}
+
+/** What `read` finds in a file, and the stamp of the file if it was the same before and after. */
+async function stamped<T extends { readonly whole: boolean }>(
+  path: string,
+  remedy: string | undefined,
+  read: (handle: FileHandle, size: number) => Promise<T>,
+): Promise<(T & { readonly stamp: string | undefined }) | null> {
+  const file = await openRegular(path, remedy);
+  if (!file) return null;
+  const { handle } = file;
+  try {
+    const before = await handle.stat({ bigint: true });
+    const found = await read(handle, Number(before.size));
+    const same = found.whole && stampOf(await handle.stat({ bigint: true })) === stampOf(before);
+    return { ...found, stamp: same ? stampOf(before) : undefined };
   } catch (cause) {
     throw refusedRead(path, cause);
   } finally {
@@ -53,7 +92,7 @@ export async function readStamped(
 }
 
 /** Removes the smallest buffer of at least `size` bytes from the list; undefined if there is none. */
-export function takeFitting(spare: ArrayBufferLike[], size: number): ArrayBufferLike | undefined {
+export function takeFitting<T extends ArrayBufferLike>(spare: T[], size: number): T | undefined {
   let best = -1;
   for (const [i, { byteLength }] of spare.entries()) {
     if (byteLength >= size && (best < 0 || byteLength < spare[best]!.byteLength)) best = i;

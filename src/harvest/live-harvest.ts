@@ -1,6 +1,6 @@
 import { POOL_BYTES } from '../activations/pool.js';
 import { streamHeader } from '../activations/row-stream.js';
-import { type Examples, type Rows, transferOf } from '../activations/rows.js';
+import { buffersOf, type Examples, type Rows } from '../activations/rows.js';
 import type { Window } from '../activations/store-writer.js';
 import { corpusName } from '../corpus/mixture.js';
 import { sayTf32 } from '../onnx/tf32.js';
@@ -70,7 +70,7 @@ export class LiveHarvest {
     const [input, output] = windows;
     this.text.add(input!.contexts);
     for (const piece of examplesOf(input!, output, this.start.config.rowsPerShard, this.seed)) {
-      this.send({ kind: 'piece', rows: piece }, transferOf(piece));
+      this.send({ kind: 'piece', rows: piece }, buffersOf(piece));
     }
     this.send({ kind: 'whole', text: this.text.soFar() });
     this.plan.text.remark({ say: (line) => this.send({ kind: 'say', line }) });

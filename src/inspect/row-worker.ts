@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { ActivationArray } from '../activations/rows.js';
-import { checkFinite, readShard } from '../activations/shard-file.js';
+import { checkFinite, checkHash, checkShard, type LoadedShard, loadShard } from '../activations/shard-file.js';
+import type { ListedShard } from '../activations/shard-list.js';
 import { Refusal, refusedReply } from '../errors/refusal.js';
 import { ifMemoryAllows } from '../machine/webassembly.js';
 import { widen } from '../safetensors/floats.js';
@@ -16,26 +17,39 @@ const port = parentPort;
 const { centre, ...of } = workerData as SummedFrom;
 let kernel: Promise<RowKernel | undefined> | undefined;
 
-port.on('message', (request: ShardRequest) => {
-  read(request).then(
-    (shard) => port.postMessage({ kind: 'shard', shard } satisfies SummedReply, buffersOf(shard)),
-    (error: unknown) => {
-      // Anything else ends the thread, and whoever waits receives the error.
-      if (!(error instanceof Refusal)) throw error;
-      port.postMessage(refusedReply(error) satisfies SummedReply);
-    },
-  );
+let before: Promise<void> = Promise.resolve();
+
+port.on('message', ({ listed, into }: ShardRequest) => {
+  // Read while the one before is summed; replies come in the order of the requests.
+  const reading = loadShard(of, listed, into && [into]);
+  reading.catch(() => {});
+  before = before.then(() => answer(listed, reading));
 });
 
-async function read({ listed, into }: ShardRequest): Promise<SummedShard> {
+async function answer(listed: ListedShard, reading: Promise<LoadedShard>): Promise<void> {
+  try {
+    const shard = await summed(listed, await reading);
+    port.postMessage({ kind: 'shard', shard } satisfies SummedReply, buffersOf(shard));
+  } catch (error) {
+    // Anything else ends the thread, and whoever waits receives the error.
+    if (!(error instanceof Refusal)) throw error;
+    port.postMessage(refusedReply(error) satisfies SummedReply);
+  }
+}
+
+async function summed(listed: ListedShard, loaded: LoadedShard): Promise<SummedShard> {
+  const { activation, token, context, pos } = loaded.rows;
   kernel ??= ifMemoryAllows(RowKernel.open(centre, of.dtype));
   const sums = await kernel;
-  const { rows } = await readShard(of, listed, { spare: into && [into], finiteUnknown: sums !== undefined });
-  const { activation, token, context, pos } = rows;
-  if (!sums) return { activation, token, context, pos, ...slowly(activation) };
+  if (!sums) {
+    checkShard(of, listed, loaded);
+    return { activation, token, context, pos, ...slowly(activation) };
+  }
+  const path = join(of.directory, listed.file);
+  checkHash(path, loaded.bytes, listed.sha256);
   const found = sums.add(activation);
   // A value that is not finite makes its row's norm so: the square of any other fits float64.
-  if (!found.norms.every(Number.isFinite)) checkFinite(join(of.directory, listed.file), rows, of.dtype);
+  if (!found.norms.every(Number.isFinite)) checkFinite(path, loaded.rows, of.dtype);
   return { activation, token, context, pos, ...found };
 }
 

@@ -1,9 +1,10 @@
-import { sharedMemoryFor } from '../activations/checked-shards.js';
 import { rowBytes } from '../activations/manifest.js';
 import type { Rows } from '../activations/rows.js';
 import type { ShardsOf } from '../activations/shard-file.js';
-import type { ListedShard } from '../activations/shard-list.js';
+import type { ListedShard, ShardList } from '../activations/shard-list.js';
 import type { Store } from '../activations/store.js';
+import { bufferFor } from '../disk/reading-memory.js';
+import { takeFitting } from '../disk/stamped-file.js';
 import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import { cores } from '../machine/cores.js';
 import { Thread } from '../progress/thread.js';
@@ -11,7 +12,7 @@ import type { OfRows, RowTotals } from './row-sums.js';
 
 const script = new URL('row-worker.js', import.meta.url);
 
-/** Max bytes of shards held by threads; if a single shard is larger, one thread reads. */
+/** Max bytes of shards that are being read and summed; if a single shard is larger, one thread reads one at a time. */
 const MOST_HELD = 2 ** 31;
 
 /** The store whose shards a thread reads. */
@@ -36,9 +37,9 @@ export interface SummedShard extends OfRows, Rows {
 export type SummedReply = { readonly kind: 'shard'; readonly shard: SummedShard } | RefusedReply;
 
 /**
- * The shards of a store in order, read, checked and summed in threads while earlier ones are processed: each thread
- * holds one in memory, plus one held by the consumer, until it asks for the next. Their memory is reused. Results do not
- * depend on the number of threads.
+ * The shards of a store in order, read, checked and summed in threads while earlier ones are processed. Each thread reads
+ * a shard while it sums the one before, within MOST_HELD; one more is the consumer's until it asks for the next. Their
+ * memory is reused. Results do not depend on the number of threads.
  *
  * @param centre c of RowSums, [d]
  * @param threads max number of threads; 0: one per core
@@ -51,31 +52,40 @@ export async function* shardsInOrder(
 ): AsyncGenerator<SummedShard> {
   const count = shards.length;
   const data: SummedFrom = { directory, d_in: manifest.d_in, dtype: manifest.dtype, centre };
+  const most = Math.min(count, Math.max(1, Math.floor(MOST_HELD / (shards.largest * rowBytes(manifest)))));
   const readers = Array.from(
-    { length: Math.min(count, readersOf(manifest, shards.largest, threads)) },
+    { length: Math.min(most, threads || cores()) },
     () => new Thread<ShardRequest, SummedReply>(script, { name: "the shards' thread", data }),
   );
-  const spare: ArrayBufferLike[] = [];
+  const spare: SharedArrayBuffer[] = [];
   const ask = (i: number) => {
     if (i >= count) return;
     readers[i % readers.length]!.ask({ listed: shards.at(i), into: sharedMemoryFor(shards, i, spare) });
   };
   try {
-    for (const i of readers.keys()) ask(i);
+    const ahead = Math.min(most, 2 * readers.length);
+    for (let i = 0; i < ahead; i++) ask(i);
     for (let i = 0; i < count; i++) {
       const reply = await readers[i % readers.length]!.reply();
       if (reply.kind === 'refused') throw refusalFrom(reply);
-      ask(i + readers.length);
+      ask(i + ahead);
       yield reply.shard;
-      spare.push(reply.shard.activation.buffer);
+      const { buffer } = reply.shard.activation;
+      if (buffer instanceof SharedArrayBuffer) spare.push(buffer);
     }
   } finally {
     await Promise.all(readers.map((reader) => reader.terminate()));
   }
 }
 
-/** One per core, within MOST_HELD. */
-function readersOf(manifest: Store['manifest'], largest: number, threads: number): number {
-  const bytes = largest * rowBytes(manifest);
-  return Math.max(1, Math.min(threads || cores(), Math.floor(MOST_HELD / bytes)));
+/**
+ * Memory that threads share, for shard i: taken from `spare` if it fits; otherwise new, and large enough for any shard of
+ * the store. The garbage collector neither counts it nor hurries to collect it, so all of it must be reused.
+ *
+ * @returns undefined if the shard's size is not known
+ */
+function sharedMemoryFor(shards: ShardList, i: number, spare: SharedArrayBuffer[]): SharedArrayBuffer | undefined {
+  const bytes = shards.bytesOf(i);
+  if (bytes === undefined) return undefined;
+  return takeFitting(spare, bufferFor(bytes)) ?? new SharedArrayBuffer(bufferFor(shards.largestBytes));
 }
