@@ -12,6 +12,7 @@ import { notFiniteRow } from '../src/activations/rows.js';
 import { openStore } from '../src/activations/store.js';
 import { trainSchema } from '../src/config/stages/train.js';
 import { activationDTypes } from '../src/config/values.js';
+import { memoryFor } from '../src/disk/reading-memory.js';
 import { silent } from '../src/progress/progress.js';
 import type { Engine, EngineSettings, StepMetrics, TrainerState } from '../src/train/engines/engine.js';
 import { saeOf } from '../src/train/engines/state.js';
@@ -127,7 +128,7 @@ async function parts(store: string, dtype: ActivationDType): Promise<Record<stri
     least[name] = Math.min(least[name], (performance.now() - began) * share);
     return result;
   };
-  const memory = Buffer.alloc(Math.max(...Array.from(shards, ({ bytes }) => bytes!)), 1);
+  const memory = memoryFor(shards.largestBytes).fill(1);
   for (const { file, rows: count, bytes: size } of shards) {
     const path = join(store, file);
     const bytes = memory.subarray(0, size);
@@ -147,7 +148,7 @@ async function parts(store: string, dtype: ActivationDType): Promise<Record<stri
   return least;
 }
 
-function readInto(path: string, bytes: Buffer): void {
+function readInto(path: string, bytes: Uint8Array): void {
   const file = openSync(path, 'r');
   readSync(file, bytes, 0, bytes.length, 0);
   closeSync(file);
