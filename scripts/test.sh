@@ -25,7 +25,7 @@ files=()
 for part in "$@"; do
   case $part in
     unit) chosen=(-Ev "$starts|$stages") share=(group 8) ;;
-    stages) chosen=(-E "$stages") share=(cat) ;;
+    stages) chosen=(-E "$stages") share=(group 4) ;;
     faults) chosen=(-E "$starts") share=(cat) ;;
     *) echo "unit, stages or faults, not $part" >&2; exit 2 ;;
   esac
