@@ -6,10 +6,11 @@ import { ActivationBatches } from '../../src/activations/batches.js';
 import { CheckedShards, readingThreads } from '../../src/activations/checked-shards.js';
 import type { Manifest } from '../../src/activations/manifest.js';
 import { buffersOf } from '../../src/activations/rows.js';
+import { loadShard } from '../../src/activations/shard-file.js';
 import { ShardList } from '../../src/activations/shard-list.js';
 import { openStore } from '../../src/activations/store.js';
 import { openStoreSource, storeMemory } from '../../src/activations/store-source.js';
-import { StoreWriter } from '../../src/activations/store-writer.js';
+import { StoreWriter, sha256 } from '../../src/activations/store-writer.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { emptyManifest, filledWindow, memoryStore, rowNumbers, rowTexts } from './synthetic.js';
@@ -57,6 +58,19 @@ for (const threads of [0, 2]) {
     // What was put back is taken again.
     changed(path);
     assert.equal((await shards.read(1)).token.length, 10);
+  });
+
+  test(`a value that is not finite is refused, also the last one (${threads} threads)`, async (t) => {
+    const { directory } = await written(t);
+    const store = await openStore(directory);
+    const { bytes, rows } = await loadShard({ directory, ...store.manifest }, store.shards.at(1));
+    rows.activation.fill(Number.POSITIVE_INFINITY, -1);
+    writeFileSync(join(directory, store.shards.at(1).file), bytes);
+    const listed = [...store.shards].map((shard, i) => (i === 1 ? { ...shard, sha256: sha256(bytes) } : shard));
+    const shards = new CheckedShards({ ...store, shards: new ShardList(listed) }, threads);
+    t.after(() => shards.close());
+    await refuses(() => shards.read(1), 'activations/not-finite', listed[1]!.file);
+    assert.equal((await shards.read(0)).token.length, 10);
   });
 
   test(`memory of shards that are not needed is written to (${threads} threads)`, async (t) => {
