@@ -33,7 +33,8 @@ for part in "$@"; do
   # Not mapfile: Bash on macOS is 3.2.
   while IFS= read -r file; do files+=("$file"); done <<<"$list"
 done
-# The engine's own threads, four in each process, only hinder tests that take every core: this saves 7 % of the time.
+# V8's background threads, four per process, compete with tests that already use every core: one each saves 7 % of the
+# time.
 export NODE_OPTIONS="${NODE_OPTIONS:+$NODE_OPTIONS }--v8-pool-size=1"
 # Without files, node would search for some itself.
 [ ${#files[@]} -gt 0 ]

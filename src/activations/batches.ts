@@ -170,7 +170,7 @@ export class ActivationBatches implements Batches {
 
   private reuse({ pieces }: Pool): void {
     this.spare.push(...pieces.flatMap(buffersOf));
-    // Two pools at most are in use at a time, so more than their memory is never wanted again.
+    // At most two pools are in use at a time, so more memory than theirs is never needed again.
     const most = 2 * this.poolShards * (this.store.target ? 2 : 1);
     this.spare.splice(0, this.spare.length - most);
   }

@@ -24,7 +24,7 @@ export interface Certificate {
 
 type Checker = Thread<CheckRequest, Certificate | null>;
 
-/** Max threads of a store: they hash and check as fast as a disk reads. */
+/** Max threads of a store: enough to hash as fast as most disks read. */
 const MOST_THREADS = 4;
 /** Reading this many bytes of shards takes less time than starting a thread. */
 const SMALL = 2 ** 26;
@@ -43,7 +43,7 @@ export class CheckedShards {
   private readonly stamps: ShardStamps;
   private readonly of: ShardsOf;
   private readonly threads: Checker[];
-  /** Each read takes one, or waits for it; undefined stands for the caller's thread. */
+  /** Each read takes one, or waits for one; undefined is the calling thread. */
   private readonly idle: (Checker | undefined)[];
   private readonly waiting: (() => void)[] = [];
 
@@ -89,7 +89,7 @@ export class CheckedShards {
     await Promise.all(this.threads.map((thread) => thread.terminate()));
   }
 
-  /** Has a thread found the file intact, and is it the one that was loaded? */
+  /** Did a thread find the file intact, and is it the file that was loaded? */
   private async isCertified(
     { file, sha256 }: ListedShard,
     { rows: { activation }, bytes, stamp }: LoadedShard,

@@ -6,8 +6,8 @@ import { Refusal } from '../errors/refusal.js';
 import { firstNotFinite } from '../safetensors/floats.js';
 import type { Certificate, CheckRequest } from './checked-shards.js';
 
-// Checks shards' files, which the other thread reads once more: memory that moves between threads makes V8 collect
-// garbage, and memory that they share is slow to copy from. Loads neither Arrow nor a whole file.
+// Hashes and checks shard files, which the calling thread reads as well: transferring memory between threads makes V8
+// collect garbage, and shared memory is slow to copy from. Loads neither Arrow nor a whole file.
 
 if (!parentPort) throw new Error('shard-check-worker.js runs in a worker thread');
 const port = parentPort;
@@ -38,7 +38,7 @@ async function certificateOf({ path, values, dtype }: CheckRequest): Promise<Cer
     const stamp = await stampOfPieces(path, memory, take);
     return stamp && finite ? { stamp, sha256: hash.digest('hex') } : null;
   } catch (error) {
-    // The other thread looks at what it has read, and says what is wrong.
+    // The calling thread then checks the bytes that it has read, and reports what is wrong.
     if (error instanceof Refusal) return null;
     throw error;
   }

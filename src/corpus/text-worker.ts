@@ -8,9 +8,9 @@ import type { Heard, TextContinued, TextStart, TextThreadReply, TextThreadReques
 import { chunkBuffers, chunkOf } from './text-chunk.js';
 import { openTokenizer } from './tokenizer.js';
 
-/** Approximate number of tokens sent at a time, */
+/** Approximate number of tokens sent at a time. */
 const TOKENS = 2 ** 15;
-/** and at first, when little may be wanted; then twice as many each time. */
+/** The first time, when only a few may be needed; each chunk is twice the previous one, up to TOKENS. */
 const FIRST_TOKENS = 2 ** 11;
 
 /** Special tokens and lines not yet reported. */

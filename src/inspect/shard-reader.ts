@@ -80,7 +80,7 @@ export async function* shardsInOrder(
 
 /**
  * Memory that threads share, for shard i: taken from `spare` if it fits; otherwise new, and large enough for any shard of
- * the store. The garbage collector neither counts it nor hurries to collect it, so all of it must be reused.
+ * the store. The garbage collector neither counts it nor hurries to collect it, so all of it is reused.
  *
  * @returns undefined if the shard's size is not known
  */

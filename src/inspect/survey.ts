@@ -195,7 +195,7 @@ class StoreSurvey {
   }
 }
 
-/** Rows as float32 in memory of their own: ONNX Runtime takes none that threads share. */
+/** Rows as float32, copied if their memory is shared: ONNX Runtime refuses shared memory. */
 function widened(values: ActivationArray, dtype: ActivationDType): Float32Array {
   return values instanceof Float32Array ? values.slice() : widen(values, dtype);
 }

@@ -32,9 +32,9 @@ export interface TextEncoder {
 export const isPair = (text: string, at: number) =>
   (text.charCodeAt(at) & 0xfc00) === 0xdc00 && (text.charCodeAt(at - 1) & 0xfc00) === 0xd800;
 
-/** Characters (UTF-16 units) encoded at a time, */
+/** Characters (UTF-16 units) encoded at a time in a long document. */
 export const WINDOW = 2 ** 16;
-/** and at a document's beginning, which may be all that is wanted of it. Each window is twice the one before. */
+/** The first window of a document, whose rest may not be needed; each window is twice the previous one, up to WINDOW. */
 const FIRST_WINDOW = 2 ** 13;
 
 /** Tokenizes one document that arrives in pieces; holds only a window of text and the current piece. */
