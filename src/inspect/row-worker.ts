@@ -10,7 +10,7 @@ import { RowKernel } from './row-kernel.js';
 import { type OfRows, RowSums, type RowTotals } from './row-sums.js';
 import type { ShardRequest, SummedFrom, SummedReply, SummedShard } from './shard-reader.js';
 
-// Reads and checks shards, and computes per-row statistics; shards are transferred without copying.
+// Reads and checks shards, and computes per-row statistics. Rows stay in the shared memory they are read into.
 
 if (!parentPort) throw new Error('row-worker.js runs in a worker thread');
 const port = parentPort;
