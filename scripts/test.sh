@@ -5,7 +5,7 @@
 #   scripts/test.sh stages    test/stages: complete stages and many training steps, also in process
 #   scripts/test.sh faults    what starts the program, a browser or a benchmark: test/cli, faults, browser, bench;
 #                             and the CUDA engine's, which compile with g++
-# Several parts may be named. In unit, files of one directory share a process if they can (group-tests.mjs);
+# Several parts may be named. In unit and stages, files of one directory share a process if they can (group-tests.mjs);
 # with SAE_PIPE_ALONE=1 each file has its own.
 # SAE_PIPE_LONG=1 gives them their long form: more kills and damages in test/faults, cases that are skipped otherwise, and
 # the files of on-demand.txt.

@@ -30,7 +30,7 @@ const MOST_THREADS = 4;
 const SMALL = 2 ** 26;
 
 /** Number of threads for checking this many bytes of shards: none if there are few. */
-export function readingThreads(bytes: number, shards: number, available = cores()): number {
+export function checkingThreads(bytes: number, shards: number, available = cores()): number {
   return bytes < SMALL ? 0 : Math.min(MOST_THREADS, shards, available);
 }
 

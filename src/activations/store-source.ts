@@ -3,7 +3,7 @@ import { memory } from '../machine/memory.js';
 import type { ActivationSource, SourceDescription } from './activation-source.js';
 import { alignedStores } from './aligned-stores.js';
 import { ActivationBatches, bytesPerRow, targetOfStore } from './batches.js';
-import { CheckedShards, readingThreads } from './checked-shards.js';
+import { CheckedShards, checkingThreads } from './checked-shards.js';
 import { normLimitIn, rowBytes } from './manifest.js';
 import { ORDER_BYTES, POOL_ROWS, poolRowsWithin } from './pool.js';
 import { openStore, type Store } from './store.js';
@@ -43,7 +43,7 @@ export async function openStoreSource({
     const { rows } = store.manifest;
     const pieceRows = store.shards.largest;
     const needed = storeMemory(bytesPerRow(store), rows, pieceRows, poolRows);
-    const more = other ? threadsOf(other) * READER_MEMORY : 0;
+    const more = other ? threadsOf(other) * CHECKER_MEMORY : 0;
     const memory = { ...needed, held: needed.held + more };
     return {
       about: describeStore(store),
@@ -58,7 +58,7 @@ export async function openStoreSource({
 }
 
 function threadsOf({ manifest, shards }: Store): number {
-  return readingThreads(manifest.rows * rowBytes(manifest), shards.length);
+  return checkingThreads(manifest.rows * rowBytes(manifest), shards.length);
 }
 
 function describeStore({ directory: place, manifest, shards, target }: Store): SourceDescription {
@@ -81,8 +81,8 @@ function describeStore({ directory: place, manifest, shards, target }: Store): S
 
 /** Max share of the machine's memory for two pools. */
 const AHEAD_SHARE = 0.25;
-/** Bytes of a thread that reads shards, in addition to the shards: measured, rounded up. */
-const READER_MEMORY = 48 * 2 ** 20;
+/** Bytes of a thread that checks shards: measured while it read them, too, and rounded up. */
+const CHECKER_MEMORY = 48 * 2 ** 20;
 
 /** Memory for reading a store. */
 interface StoreMemory {
@@ -109,7 +109,7 @@ export function storeMemory(
   const inPool = Math.min(rows, Math.max(pieceRows, poolRowsWithin(poolRows, bytes)));
   const pool = inPool * (bytes + ORDER_BYTES);
   const ahead = inPool < rows && 2 * pool <= AHEAD_SHARE * limit;
-  const threads = readingThreads(rows * bytes, Math.ceil(rows / pieceRows));
+  const threads = checkingThreads(rows * bytes, Math.ceil(rows / pieceRows));
   // In addition to the pools with their orders, the shard that is being sampled, or was last.
-  return { held: (ahead ? 2 : 1) * pool + pieceRows * bytes + threads * READER_MEMORY, pieceRows, ahead };
+  return { held: (ahead ? 2 : 1) * pool + pieceRows * bytes + threads * CHECKER_MEMORY, pieceRows, ahead };
 }

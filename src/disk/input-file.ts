@@ -112,7 +112,11 @@ export async function* piecesOfFile(path: string, pieceBytes = 2 ** 20): AsyncGe
 }
 
 /** Fills `into` with the file's bytes from `position`, up to its end; returns how many were read. */
-async function fill({ handle }: RegularFile, into: Buffer, position: number): Promise<number> {
+export async function fill(
+  { handle }: Pick<RegularFile, 'handle'>,
+  into: Uint8Array,
+  position: number,
+): Promise<number> {
   let done = 0;
   while (done < into.length) {
     const { bytesRead } = await handle.read(into, done, Math.min(into.length - done, 2 ** 30), position + done);

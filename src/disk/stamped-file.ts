@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../errors/refusal.js';
-import { openRegular, refusedRead, stampOf } from './input-file.js';
+import { fill, openRegular, refusedRead, stampOf } from './input-file.js';
 import { bufferFor, memoryFor, placeIn } from './reading-memory.js';
 import { formatBytes } from './space.js';
 
@@ -34,20 +34,14 @@ export function readStamped(
     }
     const reused = takeFitting(spare, bufferFor(size));
     const bytes = reused ? placeIn(reused, size) : memoryFor(size);
-    let length = 0;
-    while (length < size) {
-      const { bytesRead } = await handle.read(bytes, length, Math.min(size - length, 2 ** 30), length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
+    const length = await fill({ handle }, bytes, 0);
     return { bytes: bytes.subarray(0, length), whole: length === size };
   });
 }
 
 /**
- * Reads a regular file piece by piece, in its order.
+ * Reads a regular file in order, in pieces as large as `memory`, except for the last.
  *
- * @param memory for a piece
  * @param take called with each piece and its place in the file
  * @returns its stamp, as readStamped gives it; null if nothing exists at `path`
  * @throws Refusal if it is not a regular file, or not readable
@@ -60,10 +54,10 @@ export async function stampOfPieces(
   const found = await stamped(path, undefined, async (handle, size) => {
     let at = 0;
     while (at < size) {
-      const { bytesRead } = await handle.read(memory, 0, Math.min(size - at, memory.length), at);
-      if (bytesRead === 0) break;
-      take(memory.subarray(0, bytesRead), at);
-      at += bytesRead;
+      const length = await fill({ handle }, memory.subarray(0, size - at), at);
+      if (length === 0) break;
+      take(memory.subarray(0, length), at);
+      at += length;
     }
     return { whole: at === size };
   });

@@ -3,7 +3,7 @@ import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ActivationBatches } from '../../src/activations/batches.js';
-import { CheckedShards, readingThreads } from '../../src/activations/checked-shards.js';
+import { CheckedShards, checkingThreads } from '../../src/activations/checked-shards.js';
 import type { Manifest } from '../../src/activations/manifest.js';
 import { buffersOf } from '../../src/activations/rows.js';
 import { loadShard } from '../../src/activations/shard-file.js';
@@ -100,11 +100,11 @@ test('what was checked is not hashed again', async (t) => {
   await refuses(() => new CheckedShards({ ...store, shards }, 0).read(0), 'activations/shard-changed');
 });
 
-test('a source reads with threads where there is much to read', () => {
-  assert.equal(readingThreads(2 ** 20, 10, 8), 0);
-  assert.equal(readingThreads(2 ** 32, 10, 8), 4);
-  assert.equal(readingThreads(2 ** 32, 3, 8), 3);
-  assert.equal(readingThreads(2 ** 32, 10, 1), 1);
+test('a source checks with threads where there is much to read', () => {
+  assert.equal(checkingThreads(2 ** 20, 10, 8), 0);
+  assert.equal(checkingThreads(2 ** 32, 10, 8), 4);
+  assert.equal(checkingThreads(2 ** 32, 3, 8), 3);
+  assert.equal(checkingThreads(2 ** 32, 10, 1), 1);
 });
 
 /** Shards of uneven sizes. */
